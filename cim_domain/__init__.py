@@ -1,0 +1,52 @@
+"""Model a domain as aggregates, events and projections, and run it on NATS JetStream.
+
+This package's own names are the modelling vocabulary: all that the code of a domain imports.
+"""
+
+from cim_domain.aggregate import Aggregate, decides, evolves
+from cim_domain.domain import Domain
+from cim_domain.errors import (
+    CimError,
+    Conflict,
+    Invalid,
+    ModelError,
+    NotFound,
+    Rejected,
+    RequestError,
+)
+from cim_domain.identity import caused_id
+from cim_domain.messages import Command, Event, Json, Query, upcasts
+from cim_domain.metadata import Metadata, Recorded
+from cim_domain.process import Process, reacts
+from cim_domain.projection import Projection, answers, projects
+from cim_domain.view import Page, View, Views
+
+__all__ = [
+    "Aggregate",
+    "CimError",
+    "Command",
+    "Conflict",
+    "Domain",
+    "Event",
+    "Invalid",
+    "Json",
+    "Metadata",
+    "ModelError",
+    "NotFound",
+    "Page",
+    "Process",
+    "Projection",
+    "Query",
+    "Recorded",
+    "Rejected",
+    "RequestError",
+    "View",
+    "Views",
+    "answers",
+    "caused_id",
+    "decides",
+    "evolves",
+    "projects",
+    "reacts",
+    "upcasts",
+]

@@ -12,9 +12,9 @@
         ├── Failed            the service could not; the message is not to blame     (500)
         └── Unavailable       the server or a store is away                          (503)
 
-A request error has a `code` for programs (lower snake case, dotted where it belongs to an aggregate:
-``flake.exists``), a `message` for people, which says what to do next where that is not plain, and
-`details` that fit into JSON.
+A request error has a `code` for programs (lower snake case, dotted where it belongs to an
+aggregate: ``flake.exists``), a `message` for people, which says what to do next where that is not
+plain, and `details` that fit into JSON.
 """
 
 from collections.abc import Mapping

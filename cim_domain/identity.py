@@ -1,0 +1,42 @@
+"""Ids that anyone can compute: the same key, or the same cause, always gives the same id.
+
+A client in any language can address any aggregate without a look-up, and a command that arrives
+twice leads to the same event ids.
+"""
+
+from collections.abc import Callable, Sequence
+from uuid import UUID, uuid4, uuid5
+
+import orjson
+
+NAMESPACE = UUID("d0a5d4a8-6f6c-5c9f-8a0e-2c7c1f5d3b61")
+
+IdSource = Callable[[], str]
+"""Gives a fresh id, a UUID as text."""
+
+
+def fresh_id() -> str:
+    """A random UUID as text."""
+    return str(uuid4())
+
+
+def aggregate_id(
+    domain: str, organization_id: str | None, aggregate: str, key: Sequence[str]
+) -> str:
+    """The id of an aggregate: uuid5 of `NAMESPACE` over a JSON array.
+
+    The array is ``["nix",null,"flake","/srv/web"]``: domain, organization or null, aggregate, then
+    each part of the natural key; compact and in UTF-8.
+    """
+    name = orjson.dumps([domain, organization_id, aggregate, *key]).decode()
+    return str(uuid5(NAMESPACE, name))
+
+
+def caused_id(cause_id: str, index: int) -> str:
+    """The id of the `index`-th thing that the message `cause_id` leads to, counted from 0."""
+    return str(uuid5(UUID(cause_id), str(index)))
+
+
+def canonical_id(text: str) -> str:
+    """`text` as a UUID in lower case with dashes. Raises `ValueError` where it is none."""
+    return str(UUID(text))

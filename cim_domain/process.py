@@ -1,0 +1,69 @@
+"""Processes: what happens because something happened.
+
+    class Builder(Process):
+        @reacts
+        async def build(self, event: BuildRequested) -> CompleteBuild | FailBuild:
+            ...
+
+A process is the only place for effects: running a tool, calling another service. It returns the
+commands that follow: one, several or none. It runs at least once for each event; the commands have
+one effect all the same, because their ids are derived from the event's.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, ClassVar, TypeVar
+
+from attrs import frozen
+
+from cim_domain.dispatch import Handler, mark, one_for_each
+from cim_domain.errors import ModelError
+from cim_domain.messages import Command, Event
+from cim_domain.metadata import Recorded
+from cim_domain.naming import snake_case
+from cim_domain.sources import where
+from cim_domain.subjects import require_name
+
+Reacts = TypeVar("Reacts", bound=Callable[..., Awaitable[Command | Sequence[Command] | None]])
+
+
+class Process:
+    """The base of every process; `name` defaults to the class's name in lower snake case."""
+
+    process_name: ClassVar[str] = ""
+
+    def __init_subclass__(cls, *, name: str | None = None) -> None:
+        super().__init_subclass__()
+        cls.process_name = name or snake_case(cls.__name__)
+
+
+def reacts(method: Reacts) -> Reacts:
+    """Mark an async method that takes an event and returns the commands that follow from it."""
+    mark(method, "reacts")
+    return method
+
+
+@frozen
+class ProcessModel:
+    """A process, read and checked: which method reacts to which event."""
+
+    process: Process
+    name: str
+    events: Mapping[type[Event], Handler]
+
+    async def react(self, recorded: Recorded[Event]) -> tuple[Command, ...]:
+        """The commands that follow from the event. Raises what the method raises."""
+        handler = self.events[type(recorded.event)]
+        answer: Any = await handler.call(self.process, recorded.event, recorded.metadata)
+        if answer is None:
+            return ()
+        return (answer,) if isinstance(answer, Command) else tuple(answer)
+
+
+def read_process(process: Process) -> ProcessModel:
+    """Read a process. Raises `ModelError`, naming class and file, for a mistake in it."""
+    cls = type(process)
+    require_name(cls.process_name, f"{where(cls)}: the process's name")
+    found = one_for_each(cls, "reacts", Event)
+    if not found:
+        raise ModelError(f"{where(cls)}: no @reacts method")
+    return ProcessModel(process=process, name=cls.process_name, events=found)

@@ -1,0 +1,1 @@
+"""Where events are kept: one port, and an adapter each for memory and for JetStream."""

@@ -1,0 +1,122 @@
+"""The port behind which events are kept. Every adapter passes `cim_domain.testing.events`.
+
+A store knows aggregates by name and id, and events as records: metadata and the bytes of their
+JSON. What the bytes mean is the domain's business.
+"""
+
+from collections.abc import AsyncIterator, Sequence
+from typing import Protocol
+
+from attrs import evolve, frozen
+
+from cim_domain.errors import Conflict
+from cim_domain.metadata import Metadata
+
+
+@frozen
+class EventRecord:
+    """An event as it is kept: its metadata, and its own fields as JSON."""
+
+    metadata: Metadata
+    data: bytes
+
+    def stored_at(self, sequence: int) -> "EventRecord":
+        """The same, once the log has given the event its place."""
+        return evolve(self, metadata=self.metadata.stored_at(sequence))
+
+
+@frozen
+class Position:
+    """How far an aggregate's history is known: its number of events, and the last one's sequence.
+
+    The sequence is the event's place in the log of the whole domain.
+    """
+
+    version: int
+    sequence: int
+
+
+START = Position(0, 0)
+"""Before the first event of an aggregate."""
+
+
+@frozen
+class Commit:
+    """Events to be added to one aggregate, if nothing was added to it since `expected`.
+
+    The events are at least one, and carry the versions that follow `expected.version`.
+    """
+
+    aggregate: str
+    aggregate_id: str
+    expected: Position
+    events: tuple[EventRecord, ...]
+
+
+@frozen
+class Slice:
+    """Part of the log, in order. `head` is the log's last sequence as far as the reader knows."""
+
+    records: tuple[EventRecord, ...]
+    head: int
+
+
+@frozen
+class Limits:
+    """What one append may hold."""
+
+    events: int = 1000
+    """In all commits together."""
+    event_bytes: int = 1_000_000
+    """The JSON of one event."""
+
+
+class StoreConflict(Conflict):
+    """An aggregate has other events than expected; nothing was stored.
+
+    `refused` holds the ids of the aggregates concerned, as far as the store knows.
+    """
+
+    def __init__(self, message: str, refused: Sequence[str]) -> None:
+        super().__init__(message, details={"aggregates": list(refused)})
+        self.refused = tuple(refused)
+
+
+class EventStore(Protocol):
+    """The log of a domain."""
+
+    @property
+    def limits(self) -> Limits:
+        """What one append may hold."""
+
+    async def append(self, commits: Sequence[Commit]) -> tuple[Position, ...]:
+        """Store all the commits, or none; give each aggregate's position after it.
+
+        The commits are of different aggregates. Storing the same events again stores nothing and
+        gives the same positions. The events of a commit follow one another in the log.
+
+        Raises `StoreConflict` where an aggregate has other events than expected, `Failed` (codes
+        ``too_many_events``, ``too_large``) for what exceeds the limits, and `Unavailable` where it
+        stayed unknown, all retries made, whether the events were stored.
+        """
+
+    async def load(
+        self, aggregate: str, aggregate_id: str, after: Position = START
+    ) -> tuple[EventRecord, ...]:
+        """The events of an aggregate that follow a position, in order and without a gap.
+
+        Raises `Unavailable`.
+        """
+
+    def read(self, after: int = 0) -> AsyncIterator[Slice]:
+        """The log from behind a sequence to its end as it is now. Raises `Unavailable`."""
+
+    def follow(self, after: int = 0) -> AsyncIterator[Slice]:
+        """The log from behind a sequence, and then on as it grows; never ends by itself.
+
+        The first slice may be empty: it then says where the log's head is. While the server is away
+        it waits and goes on afterwards.
+        """
+
+    async def head(self) -> int:
+        """The sequence of the last event; 0 while there is none. Raises `Unavailable`."""

@@ -1,0 +1,126 @@
+"""The subjects and streams of a domain, each built here and nowhere else.
+
+`{domain}.{cmd|submit|event|query}.{aggregate}.{action}`, with an optional prefix in front of the
+domain that keeps several installations on one server apart.
+"""
+
+import re
+
+from attrs import field, frozen
+
+from cim_domain.errors import ModelError
+
+_NAME = re.compile(r"[a-z][a-z0-9_]*")
+_PREFIX = re.compile(r"(?:[a-z0-9_-]+\.)*[a-z0-9_-]+")
+
+
+def require_name(name: str, what: str) -> None:
+    """Raise `ModelError` unless `name` is one lower snake case subject token."""
+    if not _NAME.fullmatch(name):
+        raise ModelError(f"{what} {name!r} is not a lower snake case name: [a-z][a-z0-9_]*")
+
+
+@frozen
+class Subjects:
+    """Every subject and stream name of one domain."""
+
+    domain: str
+    prefix: str = ""
+    root: str = field(init=False)
+    _depth: int = field(init=False, repr=False, eq=False)
+
+    def __attrs_post_init__(self) -> None:
+        require_name(self.domain, "domain")
+        if self.prefix and not _PREFIX.fullmatch(self.prefix):
+            raise ModelError(
+                f"subject prefix {self.prefix!r}: expected tokens of [a-z0-9_-], joined by dots"
+            )
+        root = f"{self.prefix}.{self.domain}" if self.prefix else self.domain
+        object.__setattr__(self, "root", root)
+        object.__setattr__(self, "_depth", root.count(".") + 1)
+
+    def command(self, message_type: str) -> str:
+        """``nix.cmd.flake.create``"""
+        return f"{self.root}.cmd.{message_type}"
+
+    def query(self, message_type: str) -> str:
+        """``nix.query.flake.get``"""
+        return f"{self.root}.query.{message_type}"
+
+    def event(self, message_type: str) -> str:
+        """``nix.event.flake.created``: where the server republishes what is stored."""
+        return f"{self.root}.event.{message_type}"
+
+    def journal(self, message_type: str, aggregate_id: str) -> str:
+        """``nix.journal.flake.ID.created``: an event's subject in the log."""
+        aggregate, action = message_type.split(".")
+        return f"{self.root}.journal.{aggregate}.{aggregate_id}.{action}"
+
+    def journal_of(self, aggregate: str, aggregate_id: str) -> str:
+        """``nix.journal.flake.ID.*``: the one pattern for all events of an aggregate."""
+        return f"{self.root}.journal.{aggregate}.{aggregate_id}.*"
+
+    def journal_of_type(self, message_type: str) -> str:
+        """``nix.journal.flake.*.created``: every event of a type."""
+        return self.journal(message_type, "*")
+
+    def type_in(self, subject: str) -> str:
+        """``flake.create`` of ``nix.cmd.flake.create``: what follows the kind."""
+        return subject.split(".", self._depth + 1)[-1]
+
+    def dead_letter(self, consumer: str) -> str:
+        """``nix.dlq.projection.flakes``: the dead letters of one consumer."""
+        return f"{self.root}.dlq.{consumer}"
+
+    @property
+    def commands(self) -> str:
+        """``nix.cmd.>``"""
+        return f"{self.root}.cmd.>"
+
+    @property
+    def queries(self) -> str:
+        """``nix.query.>``"""
+        return f"{self.root}.query.>"
+
+    @property
+    def events(self) -> str:
+        """``nix.event.*.*``"""
+        return f"{self.root}.event.*.*"
+
+    @property
+    def journals(self) -> str:
+        """``nix.journal.*.*.*``: all that the event stream holds."""
+        return f"{self.root}.journal.*.*.*"
+
+    @property
+    def republished(self) -> str:
+        """Where the server sends a stored event, as a subject transform of `journals`."""
+        return f"{self.root}.event.{{{{wildcard(1)}}}}.{{{{wildcard(3)}}}}"
+
+    @property
+    def dead_letters(self) -> str:
+        """``nix.dlq.>``"""
+        return f"{self.root}.dlq.>"
+
+    @property
+    def service(self) -> str:
+        """``cim-domain-nix``: the service's name, in health and in service discovery."""
+        return f"cim-domain-{self.domain}"
+
+    @property
+    def health(self) -> str:
+        """``health.cim-domain-nix``"""
+        return f"{self.prefix}.health.{self.service}" if self.prefix else f"health.{self.service}"
+
+    @property
+    def event_stream(self) -> str:
+        """``NIX_EVENTS``"""
+        return self._stream("EVENTS")
+
+    @property
+    def dead_letter_stream(self) -> str:
+        """``NIX_DLQ``"""
+        return self._stream("DLQ")
+
+    def _stream(self, suffix: str) -> str:
+        return f"{self.root.replace('.', '_').upper()}_{suffix}"

@@ -1,0 +1,95 @@
+"""The port behind which views are kept. Every adapter passes `cim_domain.testing.views`.
+
+A projection's views exist in *generations*. One generation is live: queries read it. Another may
+be built beside it, from the start of the log, and becomes the live one when it has caught up.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Protocol, TypeVar
+
+from attrs import frozen
+
+from cim_domain.errors import CimError
+from cim_domain.projection import ProjectionModel
+from cim_domain.view import View, Views
+
+V = TypeVar("V", bound=View)
+
+RowKey = tuple[str, str]
+"""Whose view it is, and which: organization ("" for none) and key."""
+
+
+class CheckpointMoved(CimError):
+    """Another runner has moved these views on; nothing was changed."""
+
+
+class Superseded(CimError):
+    """These views are no longer the live ones, and are not being built either; open them anew."""
+
+
+@frozen
+class Change:
+    """A view as it is from now on; None where it is gone."""
+
+    view: type[View]
+    row: RowKey
+    value: View | None
+
+
+class ViewStore(Protocol):
+    """One generation of one projection's views."""
+
+    @property
+    def model(self) -> ProjectionModel:
+        """The projection."""
+
+    @property
+    def generation(self) -> int:
+        """Counted from 1."""
+
+    @property
+    def live(self) -> bool:
+        """Whether queries read this generation, as far as this process knows."""
+
+    async def checkpoint(self) -> int:
+        """The sequence of the last event that these views have taken in; 0 before the first.
+
+        Raises `Superseded`.
+        """
+
+    async def load(self, view: type[V], rows: Iterable[RowKey]) -> dict[RowKey, V]:
+        """Those of the views that exist."""
+
+    async def commit(self, changes: Sequence[Change], *, expected: int, checkpoint: int) -> None:
+        """Make the changes and move the checkpoint, as one transaction.
+
+        `changes` names each row once. Raises `CheckpointMoved` where the checkpoint is not
+        `expected`, `Superseded`, and `Unavailable` where the database cannot take it now; in each
+        case nothing was changed.
+        """
+
+    def reader(self, organization_id: str | None) -> Views:
+        """The views of one organization (None: those of no organization), for queries."""
+
+
+class ViewDatabase(Protocol):
+    """The views of all projections of a domain."""
+
+    async def open(self, model: ProjectionModel) -> ViewStore:
+        """The live generation, if it is of the projection's version.
+
+        Otherwise one that is being built for this version: an unfinished one, or a new empty one.
+        The first generation of a projection is live from the beginning.
+        """
+
+    async def rebuild(self, model: ProjectionModel) -> ViewStore:
+        """A new, empty generation beside the live one; unfinished ones are dropped."""
+
+    async def switch(self, rebuilt: ViewStore) -> bool:
+        """Make a generation the live one, unless the live one has read further. Says if it did.
+
+        The one before stays readable for those who still hold it, until the next switch.
+        """
+
+    async def close(self) -> None:
+        """Let go of files and connections."""
