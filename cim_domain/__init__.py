@@ -14,7 +14,7 @@ from cim_domain.errors import (
     Rejected,
     RequestError,
 )
-from cim_domain.identity import caused_id
+from cim_domain.identity import caused_id, derived_id
 from cim_domain.messages import Command, Event, Json, Query, upcasts
 from cim_domain.metadata import Metadata, Recorded
 from cim_domain.process import Process, reacts
@@ -45,6 +45,7 @@ __all__ = [
     "answers",
     "caused_id",
     "decides",
+    "derived_id",
     "evolves",
     "projects",
     "reacts",

@@ -37,6 +37,17 @@ def caused_id(cause_id: str, index: int) -> str:
     return str(uuid5(UUID(cause_id), str(index)))
 
 
+def derived_id(cause_id: str, name: str) -> str:
+    """The id of something that the message `cause_id` gives rise to and that is no message itself.
+
+    `name` says what it is, such as ``build``. Raises `ValueError` for a number, which could be the
+    index of a message (see `caused_id`).
+    """
+    if name.isdecimal():
+        raise ValueError(f"{name!r} is a number; expected a name")
+    return str(uuid5(UUID(cause_id), name))
+
+
 def canonical_id(text: str) -> str:
     """`text` as a UUID in lower case with dashes. Raises `ValueError` where it is none."""
     return str(UUID(text))

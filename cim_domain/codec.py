@@ -1,0 +1,132 @@
+"""How metadata travels: as headers, the message's own fields being the whole payload.
+
+Times are RFC 3339 in UTC. A header that nobody needs is not there: a schema version of 1, an
+organization where there is none.
+"""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+from cim_domain.errors import Invalid
+from cim_domain.identity import NAMESPACE, caused_id
+from cim_domain.metadata import Metadata
+from cim_domain.store.port import EventRecord
+
+MESSAGE_ID = "Nats-Msg-Id"
+EVENT_ID = "X-Event-ID"
+EVENT_TYPE = "X-Event-Type"
+COMMAND_ID = "X-Command-ID"
+CORRELATION_ID = "X-Correlation-ID"
+CAUSATION_ID = "X-Causation-ID"
+AGGREGATE_ID = "X-Aggregate-ID"
+AGGREGATE_VERSION = "X-Aggregate-Version"
+EXPECTED_VERSION = "X-Expected-Version"
+SCHEMA_VERSION = "X-Schema-Version"
+ORGANIZATION_ID = "X-Organization-ID"
+TIMESTAMP = "X-Timestamp"
+SEQUENCE = "X-Sequence"
+MIN_SEQUENCE = "X-Min-Sequence"
+TRACE_PARENT = "traceparent"
+ERROR = "Nats-Service-Error"
+ERROR_CODE = "Nats-Service-Error-Code"
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def write_time(time: datetime) -> str:
+    """``2026-11-21T08:30:00.250000Z``"""
+    return time.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
+
+
+def event_headers(metadata: Metadata) -> dict[str, str]:
+    """The headers of an event."""
+    headers = {
+        MESSAGE_ID: metadata.message_id,
+        EVENT_ID: metadata.message_id,
+        EVENT_TYPE: metadata.message_type,
+        CORRELATION_ID: metadata.correlation_id,
+        CAUSATION_ID: metadata.causation_id,
+        AGGREGATE_ID: metadata.aggregate_id or "",
+        AGGREGATE_VERSION: str(metadata.aggregate_version),
+        TIMESTAMP: write_time(metadata.timestamp),
+    }
+    if metadata.schema_version > 1:
+        headers[SCHEMA_VERSION] = str(metadata.schema_version)
+    if metadata.organization_id:
+        headers[ORGANIZATION_ID] = metadata.organization_id
+    if metadata.trace_parent:
+        headers[TRACE_PARENT] = metadata.trace_parent
+    return headers
+
+
+def read_event(
+    subject: str, headers: Mapping[str, str] | None, data: bytes, sequence: int, source: str
+) -> EventRecord:
+    """A message of the log as a record.
+
+    One that the kit cannot have written has version 0 in its metadata and what its subject tells:
+    the log goes on, and whoever needs this event refuses it.
+    """
+    found = headers or {}
+    try:
+        metadata = Metadata(
+            message_id=found[EVENT_ID],
+            message_type=found[EVENT_TYPE],
+            correlation_id=found[CORRELATION_ID],
+            causation_id=found[CAUSATION_ID],
+            timestamp=datetime.fromisoformat(found[TIMESTAMP]),
+            source=source,
+            aggregate_id=found[AGGREGATE_ID],
+            aggregate_version=int(found[AGGREGATE_VERSION]),
+            schema_version=int(found.get(SCHEMA_VERSION, 1)),
+            organization_id=found.get(ORGANIZATION_ID),
+            sequence=sequence,
+            trace_parent=found.get(TRACE_PARENT),
+        )
+    except (KeyError, ValueError):
+        metadata = _unreadable(subject, sequence, source)
+    return EventRecord(metadata, data)
+
+
+def _unreadable(subject: str, sequence: int, source: str) -> Metadata:
+    aggregate, identifier, action = subject.split(".")[-3:]
+    made_up = caused_id(str(NAMESPACE), sequence)
+    return Metadata(
+        message_id=made_up,
+        message_type=f"{aggregate}.{action}",
+        correlation_id=made_up,
+        causation_id=made_up,
+        timestamp=_EPOCH,
+        source=source,
+        aggregate_id=identifier,
+        aggregate_version=0,
+        sequence=sequence,
+    )
+
+
+def error_headers(http: int, message: str) -> dict[str, str]:
+    """The headers by which NATS services tell an error. The text is cut to what a header can be."""
+    text = message.encode("ascii", "replace").decode().replace("\r", " ").replace("\n", " ")
+    return {ERROR: text[:200].strip(), ERROR_CODE: str(http)}
+
+
+def whole_number(headers: Mapping[str, str], name: str) -> int | None:
+    """The value of a header that holds a whole number, 0 or more; None where it is not there.
+
+    Raises `Invalid`, with the header as the field.
+    """
+    text = headers.get(name)
+    if text is None:
+        return None
+    if not (text.isascii() and text.isdigit() and len(text) <= 18):
+        raise bad_header(name, "expected a whole number, 0 or more")
+    return int(text)
+
+
+def bad_header(name: str, problem: str) -> Invalid:
+    """The error for a header that cannot be read."""
+    return Invalid(
+        f"header {name}: {problem}",
+        code="bad_header",
+        details={"fields": [{"path": f"headers.{name}", "message": problem}]},
+    )

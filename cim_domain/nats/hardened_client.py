@@ -1,0 +1,72 @@
+"""nats-py's client with what it lacks for a connection that must be encrypted, or end."""
+
+import ssl
+from urllib.parse import ParseResult
+
+import nats.errors
+from nats.aio.client import Client
+from nats.aio.transport import TcpTransport
+
+
+class HardenedClient(Client):
+    """Mute in clear text when encryption was asked for, and never stuck after a failed handshake.
+
+    nats-py encrypts when the server says so, whatever the URL's scheme. Whoever sits in between
+    could say otherwise, and would be told the password.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._transport = _Transport()
+
+    def _connect_command(self) -> bytes:
+        if "tls" in self.options and not self._server_info.get("tls_required"):
+            raise nats.errors.SecureConnWantedError
+        return super()._connect_command()
+
+    async def check_answered(self) -> None:
+        """Report a server that hung up in place of an answer; nats-py takes it for a connection."""
+        if not self.is_connected:
+            error = ConnectionResetError("the server hung up")
+            await self._error_cb(error)
+            raise error
+
+    @property
+    def wants_certificate(self) -> bool:
+        """Whether the server last talked to asks clients for a certificate."""
+        return bool(self._server_info.get("tls_verify"))
+
+
+class _Transport(TcpTransport):
+    """Lets go of connections whose handshake failed: nats-py leaves them open when it tries the
+    next one, and waits for ever for the end of one that was to be encrypted.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+
+    def __bool__(self) -> bool:
+        # Falsy before it is connected, the client would put a plain one in its place.
+        return True
+
+    async def connect(self, uri: ParseResult, buffer_size: int, connect_timeout: int) -> None:
+        self._let_go()
+        await super().connect(uri, buffer_size, connect_timeout)
+
+    async def connect_tls(
+        self,
+        uri: str | ParseResult,
+        ssl_context: ssl.SSLContext,
+        buffer_size: int,
+        connect_timeout: int,
+    ) -> None:
+        try:
+            await super().connect_tls(uri, ssl_context, buffer_size, connect_timeout)
+        except BaseException:
+            self._let_go()
+            raise
+
+    def _let_go(self) -> None:
+        if self._io_writer is not None:
+            self._io_writer.close()
+        self._bare_io_writer = self._io_writer = None

@@ -1,0 +1,79 @@
+"""A connection together with its requests and those who must hear when it is lost or comes back."""
+
+from collections.abc import Callable
+from typing import Self
+
+from nats.aio.client import Client
+
+from cim_domain.nats.client import connect
+from cim_domain.nats.config import NatsSettings
+from cim_domain.nats.connection_events import ConnectionChange, ConnectionEvent
+from cim_domain.nats.requests import Requests
+
+Listener = Callable[[ConnectionChange], None]
+
+
+class Link:
+    """One connection to NATS, for everything that a program does over it.
+
+    Nothing is kept for later while the server is away: a publish then fails at once, rather than
+    being sent long after its caller gave up.
+    """
+
+    def __init__(self) -> None:
+        self._listeners: set[Listener] = set()
+        self.client: Client
+        self.requests: Requests
+        self.reconnects = 0
+
+    @classmethod
+    async def open(
+        cls,
+        settings: NatsSettings,
+        *,
+        name: str,
+        url: str | None = None,
+        inbox_prefix: str = "_INBOX",
+    ) -> Self:
+        """Connect; raises what `cim_domain.nats.client.connect` raises."""
+        link = cls()
+        link.client = await connect(
+            settings,
+            name=name,
+            url=url,
+            inbox_prefix=inbox_prefix,
+            pending_size=0,
+            on_event=link._changed,
+        )
+        link.requests = await Requests(link.client).start()
+        return link
+
+    @property
+    def connected(self) -> bool:
+        """Whether the server can be reached now, as far as the client knows."""
+        return self.client.is_connected
+
+    def listen(self, listener: Listener) -> Callable[[], None]:
+        """Have `listener` called on every change; what comes back ends that."""
+        self._listeners.add(listener)
+        return lambda: self._listeners.discard(listener)
+
+    async def drain(self) -> None:
+        """Take nothing new, let what has arrived be worked off, send what is queued, and close."""
+        if self.client.is_connected:
+            await self.client.drain()
+        else:
+            await self.close()
+
+    async def close(self) -> None:
+        """Close at once."""
+        if not self.client.is_closed:
+            await self.client.close()
+
+    def _changed(self, event: ConnectionEvent) -> None:
+        if event.change in {ConnectionChange.DISCONNECTED, ConnectionChange.CLOSED}:
+            self.requests.connection_lost()
+        elif event.change is ConnectionChange.RECONNECTED:
+            self.reconnects += 1
+        for listener in tuple(self._listeners):
+            listener(event.change)

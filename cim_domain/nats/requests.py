@@ -1,0 +1,125 @@
+"""Requests over one inbox: with one reply or with many, failed at once when the connection is lost.
+
+The client's own `request` takes one reply only, and lets requests that were in flight when the
+connection broke run into their time-out.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from itertools import count
+from typing import Self
+
+import nats.errors
+from attrs import define, field
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
+
+from cim_domain.errors import Unavailable
+
+NO_RESPONDERS = "503"
+
+
+class NoAnswer(Unavailable):
+    """Nothing came back, so it is unknown what happened; `code` says more.
+
+    ``timeout``: not in time. ``no_responders``: nobody listens there now. ``disconnected``: the
+    connection was lost, or is.
+    """
+
+
+@define
+class _Waiting:
+    """One request under way, and what came back for it."""
+
+    complete: Callable[[Msg], bool]
+    done: asyncio.Future[None]
+    replies: list[Msg] = field(factory=list)
+
+
+class Requests:
+    """Sends requests over a connection. Start it before use; it lives as long as the connection."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._prefix = client.new_inbox()
+        self._tokens = count()
+        self._waiting: dict[str, _Waiting] = {}
+        self._subscription: Subscription | None = None
+
+    async def start(self) -> Self:
+        """Listen for replies."""
+        if self._subscription is None:
+            self._subscription = await self._client.subscribe(f"{self._prefix}.*", cb=self._receive)
+        return self
+
+    def connection_lost(self) -> None:
+        """Fail what is in flight: no reply to it can come any more."""
+        lost = NoAnswer("the connection to the server was lost", code="disconnected")
+        for waiting in self._waiting.values():
+            if not waiting.done.done():
+                waiting.done.set_exception(lost)
+
+    async def one(
+        self,
+        subject: str,
+        payload: bytes = b"",
+        *,
+        headers: Mapping[str, str] | None = None,
+        timeout: float,  # noqa: ASYNC109 - how long the server may take is part of the question
+    ) -> Msg:
+        """The reply to a request, within `timeout` seconds. Raises `NoAnswer`."""
+        return (await self.many(subject, payload, _first, headers=headers, timeout=timeout))[0]
+
+    async def many(
+        self,
+        subject: str,
+        payload: bytes,
+        complete: Callable[[Msg], bool],
+        *,
+        headers: Mapping[str, str] | None = None,
+        timeout: float,  # noqa: ASYNC109
+    ) -> list[Msg]:
+        """The replies to a request, up to the one that `complete` says is the last of them.
+
+        All of them must come within `timeout` seconds. Raises `NoAnswer`.
+        """
+        token = str(next(self._tokens))
+        waiting = _Waiting(complete, asyncio.get_running_loop().create_future())
+        self._waiting[token] = waiting
+        try:
+            async with asyncio.timeout(timeout):
+                await self._client.publish(
+                    subject, payload, f"{self._prefix}.{token}", dict(headers) if headers else None
+                )
+                await waiting.done
+        except TimeoutError as error:
+            raise NoAnswer(f"no answer within {timeout:g} s", code="timeout") from error
+        except (
+            nats.errors.OutboundBufferLimitError,
+            nats.errors.ConnectionClosedError,
+            nats.errors.ConnectionDrainingError,
+        ) as error:
+            raise NoAnswer("there is no connection to the server", code="disconnected") from error
+        finally:
+            del self._waiting[token]
+        return waiting.replies
+
+    async def _receive(self, message: Msg) -> None:
+        waiting = self._waiting.get(message.subject.rpartition(".")[2])
+        if waiting is None or waiting.done.done():
+            return
+        if not message.data and _status(message) == NO_RESPONDERS:
+            waiting.done.set_exception(NoAnswer("nobody answers there now", code="no_responders"))
+            return
+        waiting.replies.append(message)
+        if waiting.complete(message):
+            waiting.done.set_result(None)
+
+
+def _first(_: Msg) -> bool:
+    return True
+
+
+def _status(message: Msg) -> str | None:
+    return message.headers.get("Status") if message.headers else None

@@ -1,0 +1,40 @@
+"""What every adapter checks before it appends, and how it finds its own events again."""
+
+from collections.abc import Sequence
+
+from cim_domain.errors import Failed
+from cim_domain.store.port import Commit, EventRecord, Limits, Position
+
+
+def check_commits(commits: Sequence[Commit], limits: Limits) -> None:
+    """Raise `Failed` for what exceeds the limits, and `ValueError` for what is no commit at all."""
+    names = {(commit.aggregate, commit.aggregate_id) for commit in commits}
+    if not commits or len(names) != len(commits) or not all(commit.events for commit in commits):
+        raise ValueError("expected commits of different aggregates, each with events")
+    for commit in commits:
+        for offset, event in enumerate(commit.events, commit.expected.version + 1):
+            if event.metadata.aggregate_version != offset:
+                raise ValueError("the versions of a commit's events follow the expected one")
+            if len(event.data) > limits.event_bytes:
+                raise Failed(
+                    f"an event of {len(event.data)} bytes cannot be stored; the limit is"
+                    f" {limits.event_bytes}",
+                    code="too_large",
+                    details={"bytes": len(event.data), "limit": limits.event_bytes},
+                )
+    events = sum(len(commit.events) for commit in commits)
+    if events > limits.events:
+        raise Failed(
+            f"{events} events cannot be stored at once; the limit is {limits.events}",
+            code="too_many_events",
+            details={"events": events, "limit": limits.events},
+        )
+
+
+def tail_of(commit: Commit, tail: Sequence[EventRecord]) -> Position | None:
+    """Where the commit's events end, if `tail`, which follows its expected position, holds them."""
+    last = commit.events[-1].metadata.message_id
+    for record in tail:
+        if record.metadata.message_id == last:
+            return Position(record.metadata.aggregate_version, record.metadata.sequence)
+    return None

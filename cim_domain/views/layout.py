@@ -1,0 +1,198 @@
+"""What of a view becomes columns, and by what a stored layout is known to be another one."""
+
+from collections.abc import Mapping
+from hashlib import blake2b
+from typing import Any
+
+import orjson
+from attrs import frozen
+from pydantic import TypeAdapter, ValidationError
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
+from pydantic_core import CoreSchema
+
+from cim_domain.errors import Failed, Invalid, ModelError
+from cim_domain.projection import ProjectionModel
+from cim_domain.sources import where as where_of
+from cim_domain.view import Scalar, View
+from cim_domain.views.columns import (
+    EXACT,
+    SEPARATOR,
+    Encode,
+    Kind,
+    Value,
+    encoding,
+    folded,
+    is_text,
+    text_parts,
+)
+
+ENCODING = 1
+"""Counts the ways in which values have become columns; another one has all views built anew."""
+
+
+def problem(path: str, sentence: str, code: str | None = None) -> Invalid:
+    """The error for one part of a question."""
+    return Invalid(
+        f"{path}: {sentence}", code=code, details={"fields": [{"path": path, "problem": sentence}]}
+    )
+
+
+@frozen
+class Column:
+    """One indexed field."""
+
+    field: str
+    kind: Kind
+    optional: bool
+    encode: Encode
+    type: TypeAdapter[Any]
+
+    def wanted(self, value: Scalar) -> Value:
+        """What the column holds where the field has this value, given as JSON would give it.
+
+        Raises `Invalid` for a value that the field cannot have.
+        """
+        if value is None:
+            return None
+        try:
+            return self.encode(self.type.validate_json(orjson.dumps(value), strict=True))
+        except ValidationError as error:
+            sentence = error.errors(include_url=False, include_input=False)[0]["msg"]
+            raise problem(self.field, sentence) from error
+        except (ValueError, TypeError) as error:
+            raise problem(self.field, str(error)) from error
+
+
+@frozen
+class ViewLayout:
+    """The columns of one view."""
+
+    view: type[View]
+    columns: Mapping[str, Column]
+    searched: tuple[str, ...]
+
+    def column(self, field: str) -> Column:
+        """The column of a field; raises `ModelError` where it is not indexed."""
+        if field not in self.columns:
+            raise ModelError(f"{where_of(self.view)}: {field!r} is not indexed, so it is not asked")
+        return self.columns[field]
+
+    def values(self, view: View) -> list[Value]:
+        """What stands in the columns for a view.
+
+        Raises `Failed` for a value that no column can hold.
+        """
+        found: list[Value] = []
+        for column in self.columns.values():
+            value = getattr(view, column.field)
+            try:
+                found.append(None if value is None else column.encode(value))
+            except ValueError as error:
+                raise unfit(self.view, column.field, error) from error
+        return found
+
+    def search_text(self, view: View) -> str:
+        """The searched fields as one text, without regard to case."""
+        return SEPARATOR.join(
+            folded(part) for field in self.searched for part in text_parts(getattr(view, field))
+        )
+
+    def write(self, view: View) -> bytes:
+        """A view as JSON."""
+        return self.view.__pydantic_serializer__.to_json(view)
+
+
+def unfit(view: type[View], field: str, error: ValueError) -> Failed:
+    """The error for a view that has a value which cannot be kept."""
+    return Failed(f"{where_of(view)}, {field}: cannot be kept: {error}", code="view_value")
+
+
+def unreadable(view: type[View], error: ValidationError) -> Failed:
+    """The error for a kept view that its class refuses."""
+    return Failed(
+        f"{where_of(view)}: what was stored does not fit the class ({error.error_count()}"
+        " problems); raise the projection's version to have its views built anew",
+        code="view_unreadable",
+    )
+
+
+def read_layout(view: type[View]) -> ViewLayout:
+    """The layout of a view. Raises `ModelError` for fields that cannot be indexed or searched."""
+    columns = {}
+    for field in dict.fromkeys(view.indexed):
+        annotation = view.model_fields[field].annotation
+        found = encoding(annotation)
+        if found is None:
+            raise ModelError(
+                f"{where_of(view)}: {field!r} cannot be indexed: it is not one of text, integer,"
+                " float, bool, datetime, date, UUID, an enum of one of these, or None"
+            )
+        columns[field] = Column(
+            field=field,
+            kind=found[0],
+            optional=_optional(annotation),
+            encode=found[1],
+            type=TypeAdapter(annotation),
+        )
+    for field in view.searched:
+        if not is_text(view.model_fields[field].annotation):
+            raise ModelError(f"{where_of(view)}: {field!r} cannot be searched: it is not text")
+    return ViewLayout(view, columns, tuple(dict.fromkeys(view.searched)))
+
+
+def _optional(annotation: Any) -> bool:
+    adapter: TypeAdapter[Any] = TypeAdapter(annotation)
+    try:
+        return adapter.validate_python(None) is None
+    except ValidationError:
+        return False
+
+
+@frozen
+class Layouts:
+    """The layouts of a projection's views, and their fingerprint."""
+
+    of: Mapping[type[View], ViewLayout]
+    fingerprint: str
+
+    def __getitem__(self, view: type[View]) -> ViewLayout:
+        if view not in self.of:
+            raise ModelError(f"{where_of(view)} is not a view of this projection")
+        return self.of[view]
+
+
+def read_layouts(model: ProjectionModel) -> Layouts:
+    """The layouts of all views of a projection. Raises `ModelError`."""
+    layouts = {view: read_layout(view) for view in model.views}
+    described = [[ENCODING, EXACT], *(_described(layout) for layout in layouts.values())]
+    wire = orjson.dumps(described, option=orjson.OPT_SORT_KEYS)
+    return Layouts(layouts, blake2b(wire, digest_size=16).hexdigest())
+
+
+def _described(layout: ViewLayout) -> list[Any]:
+    columns = [[column.field, column.kind, column.optional] for column in layout.columns.values()]
+    schema = layout.view.model_json_schema(schema_generator=_AnySchema)
+    return [layout.view.view_name, columns, layout.searched, _without_prose(schema)]
+
+
+class _AnySchema(GenerateJsonSchema):
+    """A schema also for types that JSON Schema has no word for."""
+
+    def handle_invalid_for_json_schema(
+        self, schema: CoreSchema, error_info: str
+    ) -> JsonSchemaValue:
+        del error_info
+        return {"x-core": schema["type"]}
+
+
+def _without_prose(schema: Any) -> Any:
+    """A schema without titles and descriptions: they may change and nothing is built anew."""
+    if isinstance(schema, dict):
+        return {
+            name: _without_prose(part)
+            for name, part in schema.items()
+            if not (name in {"title", "description"} and isinstance(part, str))
+        }
+    if isinstance(schema, list):
+        return [_without_prose(part) for part in schema]
+    return schema
