@@ -38,6 +38,17 @@ def write_time(time: datetime) -> str:
     return time.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
 
 
+def read_time(text: str) -> datetime:
+    """A time with its offset, as UTC. Raises `ValueError` for anything else."""
+    time = datetime.fromisoformat(text)
+    if time.tzinfo is None:
+        raise ValueError(f"{text!r} has no time zone")
+    try:
+        return time.astimezone(UTC)
+    except OverflowError as error:
+        raise ValueError(f"{text!r} is before or after all times") from error
+
+
 def event_headers(metadata: Metadata) -> dict[str, str]:
     """The headers of an event."""
     headers = {
@@ -69,16 +80,19 @@ def read_event(
     """
     found = headers or {}
     try:
+        aggregate, action = found[EVENT_TYPE].split(".")
+        if not subject.endswith(f".{aggregate}.{found[AGGREGATE_ID]}.{action}"):
+            raise ValueError("headers and subject are at odds")  # noqa: TRY301
         metadata = Metadata(
             message_id=found[EVENT_ID],
             message_type=found[EVENT_TYPE],
             correlation_id=found[CORRELATION_ID],
             causation_id=found[CAUSATION_ID],
-            timestamp=datetime.fromisoformat(found[TIMESTAMP]),
+            timestamp=read_time(found[TIMESTAMP]),
             source=source,
             aggregate_id=found[AGGREGATE_ID],
-            aggregate_version=int(found[AGGREGATE_VERSION]),
-            schema_version=int(found.get(SCHEMA_VERSION, 1)),
+            aggregate_version=_counted(found[AGGREGATE_VERSION]),
+            schema_version=_counted(found.get(SCHEMA_VERSION, "1")),
             organization_id=found.get(ORGANIZATION_ID),
             sequence=sequence,
             trace_parent=found.get(TRACE_PARENT),
@@ -104,9 +118,17 @@ def _unreadable(subject: str, sequence: int, source: str) -> Metadata:
     )
 
 
+def _counted(text: str) -> int:
+    """A whole number, 1 or more. Raises `ValueError`."""
+    if not (text.isascii() and text.isdigit() and len(text) <= 18 and int(text)):
+        raise ValueError(f"{text[:20]!r} counts nothing")
+    return int(text)
+
+
 def error_headers(http: int, message: str) -> dict[str, str]:
     """The headers by which NATS services tell an error. The text is cut to what a header can be."""
-    text = message.encode("ascii", "replace").decode().replace("\r", " ").replace("\n", " ")
+    words = " ".join(message.split())
+    text = "".join(one if " " <= one <= "~" else "?" for one in words)
     return {ERROR: text[:200].strip(), ERROR_CODE: str(http)}
 
 

@@ -68,10 +68,6 @@ class Subjects:
         """``flake.create`` of ``nix.cmd.flake.create``: what follows the kind."""
         return subject.split(".", self._depth + 1)[-1]
 
-    def dead_letter(self, consumer: str) -> str:
-        """``nix.dlq.projection.flakes``: the dead letters of one consumer."""
-        return f"{self.root}.dlq.{consumer}"
-
     @property
     def commands(self) -> str:
         """``nix.cmd.>``"""
@@ -96,6 +92,11 @@ class Subjects:
     def republished(self) -> str:
         """Where the server sends a stored event, as a subject transform of `journals`."""
         return f"{self.root}.event.{{{{wildcard(1)}}}}.{{{{wildcard(3)}}}}"
+
+    @property
+    def dead_letter_root(self) -> str:
+        """``nix.dlq``: what the subjects of dead letters begin with; the consumer follows."""
+        return f"{self.root}.dlq"
 
     @property
     def dead_letters(self) -> str:

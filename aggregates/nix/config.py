@@ -20,9 +20,8 @@ from enum import StrEnum
 from typing import Self
 
 from attrs import evolve, frozen
-from pydantic import BaseModel, ConfigDict
 
-from aggregates.nix.content import Name, digest
+from aggregates.nix.content import Content, Name
 from aggregates.nix.values import (
     ActivationType,
     ConfigName,
@@ -47,11 +46,8 @@ class ConfigStatus(StrEnum):
     MODIFIED = "modified"
 
 
-class Configuration(BaseModel):
+class Configuration(Content):
     """What a configuration consists of, as events hold it."""
-
-    # An event holds exactly this class, however strict the one that its command came with.
-    model_config = ConfigDict(frozen=True, revalidate_instances="subclass-instances")
 
     system: str
     path: str
@@ -63,10 +59,8 @@ class Configuration(BaseModel):
     specialisations: tuple[str, ...] = ()
 
 
-class CheckedConfiguration(Configuration):
+class CheckedConfiguration(Configuration, extra="forbid"):
     """The same as a client sends it: unknown fields are refused, values are checked."""
-
-    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
 
     system: System
     path: FlakePath
@@ -175,7 +169,7 @@ class Config(Aggregate, key="name"):
     @decides
     def update(self, command: UpdateConfig) -> ConfigUpdated | None:
         self._require_present(command.name)
-        if self.content == digest(command.configuration):
+        if self.content == command.configuration.digest():
             return None
         return ConfigUpdated(name=command.name, configuration=command.configuration)
 
@@ -234,7 +228,7 @@ class Config(Aggregate, key="name"):
 
     @evolves
     def was_created(self, event: ConfigCreated) -> Self:
-        return evolve(self, status=ConfigStatus.CREATED, content=digest(event.configuration))
+        return evolve(self, status=ConfigStatus.CREATED, content=event.configuration.digest())
 
     @evolves
     def was_updated(self, event: ConfigUpdated) -> Self:
@@ -242,7 +236,7 @@ class Config(Aggregate, key="name"):
         return evolve(
             self,
             status=ConfigStatus.CREATED if never_activated else ConfigStatus.MODIFIED,
-            content=digest(event.configuration),
+            content=event.configuration.digest(),
         )
 
     @evolves

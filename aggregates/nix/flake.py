@@ -11,7 +11,7 @@
 
 from typing import Annotated, Self
 
-from attrs import evolve, frozen
+from attrs import evolve, field, frozen
 from pydantic import Field
 
 from aggregates.nix.values import Description, FlakePath, FlakeTemplate, InputName, InputUrl
@@ -107,7 +107,7 @@ class Flake(Aggregate, key="path"):
     """Whether there is a flake, and its inputs by name."""
 
     created: bool = False
-    inputs: dict[str, FlakeInput] = {}
+    inputs: dict[str, FlakeInput] = field(factory=dict)
 
     # Decisions
 

@@ -8,18 +8,15 @@
 from typing import Self
 
 from attrs import evolve, frozen
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from aggregates.nix.content import JsonObject, NonEmptyText, digest
+from aggregates.nix.content import Content, JsonObject, NonEmptyText
 from aggregates.nix.values import ModuleName
 from cim_domain import Aggregate, Command, Event, Json, Rejected, decides, evolves
 
 
-class ModuleContent(BaseModel):
+class ModuleContent(Content):
     """What a module consists of, as events hold it."""
-
-    # An event holds exactly this class, however strict the one that its command came with.
-    model_config = ConfigDict(frozen=True, revalidate_instances="subclass-instances")
 
     options: Json = Field(default_factory=dict)
     """The options it declares, by name."""
@@ -29,10 +26,8 @@ class ModuleContent(BaseModel):
     """Paths or names of further modules."""
 
 
-class CheckedModuleContent(ModuleContent):
+class CheckedModuleContent(ModuleContent, extra="forbid"):
     """The same as a client sends it: unknown fields are refused, JSON and texts are checked."""
-
-    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
 
     options: JsonObject = Field(default_factory=dict)
     config: JsonObject = Field(default_factory=dict)
@@ -109,7 +104,7 @@ class Module(Aggregate, key="name"):
     @decides
     def update(self, command: UpdateModule) -> ModuleUpdated | None:
         self._require_present(command.name)
-        if self.content == digest(command.module):
+        if self.content == command.module.digest():
             return None
         return ModuleUpdated(name=command.name, module=command.module)
 
@@ -128,7 +123,7 @@ class Module(Aggregate, key="name"):
 
     @evolves
     def has_content(self, event: ModuleCreated | ModuleUpdated) -> Self:
-        return evolve(self, content=digest(event.module))
+        return evolve(self, content=event.module.digest())
 
     @evolves
     def was_deleted(self, _event: ModuleDeleted) -> Self:

@@ -8,18 +8,15 @@
 from typing import Self
 
 from attrs import evolve, frozen
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from aggregates.nix.content import JsonObject, digest
+from aggregates.nix.content import Content, JsonObject
 from aggregates.nix.values import OverlayName
 from cim_domain import Aggregate, Command, Event, Json, Rejected, decides, evolves
 
 
-class OverlayContent(BaseModel):
+class OverlayContent(Content):
     """What an overlay consists of, as events hold it."""
-
-    # An event holds exactly this class, however strict the one that its command came with.
-    model_config = ConfigDict(frozen=True, revalidate_instances="subclass-instances")
 
     overrides: Json = Field(default_factory=dict)
     """What it changes, by the package's name."""
@@ -27,10 +24,8 @@ class OverlayContent(BaseModel):
     """What it adds, by the package's name."""
 
 
-class CheckedOverlayContent(OverlayContent):
+class CheckedOverlayContent(OverlayContent, extra="forbid"):
     """The same as a client sends it: unknown fields are refused, JSON is checked."""
-
-    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
 
     overrides: JsonObject = Field(default_factory=dict)
     additions: JsonObject = Field(default_factory=dict)
@@ -106,7 +101,7 @@ class Overlay(Aggregate, key="name"):
     @decides
     def update(self, command: UpdateOverlay) -> OverlayUpdated | None:
         self._require_present(command.name)
-        if self.content == digest(command.overlay):
+        if self.content == command.overlay.digest():
             return None
         return OverlayUpdated(name=command.name, overlay=command.overlay)
 
@@ -125,7 +120,7 @@ class Overlay(Aggregate, key="name"):
 
     @evolves
     def has_content(self, event: OverlayCreated | OverlayUpdated) -> Self:
-        return evolve(self, content=digest(event.overlay))
+        return evolve(self, content=event.overlay.digest())
 
     @evolves
     def was_deleted(self, _event: OverlayDeleted) -> Self:

@@ -30,6 +30,7 @@ from aggregates.nix.values import (
     Seconds,
     StorePath,
 )
+from aggregates.nix.values.refusal import refused
 from cim_domain import (
     Aggregate,
     Command,
@@ -45,7 +46,10 @@ MAX_OUTPUTS = 256
 
 
 def _canonical_uuid(text: str) -> str:
-    return str(UUID(text))
+    try:
+        return str(UUID(text))
+    except ValueError:
+        raise refused("uuid", "is not a UUID; expected the build_id of the build") from None
 
 
 BuildId = Annotated[str, AfterValidator(_canonical_uuid)]
@@ -54,7 +58,7 @@ BuildId = Annotated[str, AfterValidator(_canonical_uuid)]
 Outputs = Annotated[dict[OutputName, StorePath], Field(min_length=1, max_length=MAX_OUTPUTS)]
 """The store path of each output by the output's name, such as ``out``."""
 
-FailureKind = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_.]{0,63}\z")]
+FailureKind = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_.]{0,63}$")]
 """What kind of failure it was, for programs: lower snake case, dotted where that helps."""
 
 

@@ -204,7 +204,7 @@ class NatsSettings(BaseSettings):
             init_settings,
             InitSettingsSource(settings_cls, init_kwargs=url_variable()),
             env_settings,
-            InitSettingsSource(settings_cls, init_kwargs=file_section()),
+            InitSettingsSource(settings_cls, init_kwargs=file_section("nats")),
         )
 
 

@@ -2,7 +2,7 @@
 
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +10,7 @@ from cim_domain.errors import ConfigurationError
 
 CONFIGURATION_FILE = "cim-domain.toml"
 CONFIGURATION_VARIABLE = "CIM_DOMAIN_CONFIG"
-SECTION = "nats"
-PATHS = frozenset(
+NATS_PATHS = frozenset(
     {"nkey_seed_file", "credentials_file", "tls_ca", "tls_cert", "tls_key", "data_directory"}
 )
 
@@ -39,19 +38,19 @@ def read_configuration() -> tuple[Path | None, dict[str, Any]]:
         raise ConfigurationError(f"{path}: is no TOML: {error}") from None
 
 
-def file_section() -> dict[str, Any]:
-    """The section ``[nats]``, its relative paths taken from the file's directory."""
-    path, content = read_configuration()
-    if path is None:
+def file_section(name: str, paths: Collection[str] = NATS_PATHS) -> dict[str, Any]:
+    """One section of the file; relative paths in the settings `paths` start at its directory."""
+    file, content = read_configuration()
+    if file is None:
         return {}
-    section = content.get(SECTION, {})
+    section = content.get(name, {})
     if not isinstance(section, dict):
-        raise ConfigurationError(f"{path}: {SECTION} is no table; write it as [{SECTION}]")
+        raise ConfigurationError(f"{file}: {name} is no table; write it as [{name}]")
     return {
-        name: path.parent / Path(value).expanduser()
-        if name in PATHS and isinstance(value, str)
+        setting: file.parent / Path(value).expanduser()
+        if setting in paths and isinstance(value, str)
         else value
-        for name, value in with_urls(section, str(path)).items()
+        for setting, value in with_urls(section, str(file)).items()
     }
 
 

@@ -41,7 +41,15 @@ async def get_by_subject(
     `timeout` is in seconds, for each page. Raises `NoAnswer`, and `Unavailable` where the server
     answers something else than messages.
     """
-    return await _get(requests, stream, {"next_by_subj": subject}, start, limit, timeout)
+    found: list[StoredMessage] = []
+    more = True
+    while more and len(found) < limit:
+        page, more = await _page(
+            requests, stream, {"next_by_subj": subject}, start, limit - len(found), timeout
+        )
+        found.extend(page)
+        start = found[-1].sequence + 1 if found else start
+    return found
 
 
 async def get_range(
@@ -52,47 +60,38 @@ async def get_range(
     limit: int,
     timeout: float,  # noqa: ASYNC109
 ) -> list[StoredMessage]:
-    """Up to `limit` messages of any subject, from sequence `start` on; raises as the other does."""
-    return await _get(requests, stream, {}, start, limit, timeout)
+    """A page of messages of any subject, from sequence `start` on: `limit` or `PAGE` messages at
+    most, and not much more than `PAGE_BYTES`. Raises as the other does.
+    """
+    return (await _page(requests, stream, {}, start, limit, timeout))[0]
 
 
-async def _get(
+async def _page(
     requests: Requests,
     stream: str,
     what: dict[str, str],
     start: int,
     limit: int,
     timeout: float,  # noqa: ASYNC109
-) -> list[StoredMessage]:
-    found: list[StoredMessage] = []
-    while len(found) < limit:
-        request = {
-            **what,
-            "seq": start,
-            "batch": min(PAGE, limit - len(found)),
-            "max_bytes": PAGE_BYTES,
-        }
-        replies = await requests.many(
-            f"$JS.API.DIRECT.GET.{stream}", orjson.dumps(request), _ends, timeout=timeout
+) -> tuple[list[StoredMessage], bool]:
+    """One page, and whether the stream has more behind it."""
+    request = {**what, "seq": start, "batch": min(PAGE, limit), "max_bytes": PAGE_BYTES}
+    *replies, end = await requests.many(
+        f"$JS.API.DIRECT.GET.{stream}", orjson.dumps(request), _ends, timeout=timeout
+    )
+    headers = end.headers or {}
+    status = headers.get("Status")
+    if status not in {"204", "404"}:
+        raise Unavailable(
+            f"the stream {stream} could not be read: {status} {headers.get('Description', '')}"
         )
-        end = replies.pop()
-        found.extend(_stored(reply) for reply in replies)
-        headers = end.headers or {}
-        if headers.get("Status") == "404":
-            break
-        if headers.get("Status") != "204":
-            raise Unavailable(
-                f"the stream {stream} could not be read:"
-                f" {headers.get('Status')} {headers.get('Description', '')}"
-            )
-        if headers.get("Nats-Num-Pending") == "0" or not replies:
-            break
-        start = found[-1].sequence + 1
-    return found
+    more = status == "204" and bool(replies) and headers.get("Nats-Num-Pending") != "0"
+    return [_stored(reply) for reply in replies], more
 
 
 def _ends(message: Msg) -> bool:
-    return "Status" in (message.headers or {})
+    # Whatever headers a message was stored with, the server adds its place.
+    return "Nats-Sequence" not in (message.headers or {})
 
 
 def _stored(message: Msg) -> StoredMessage:

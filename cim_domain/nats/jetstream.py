@@ -50,7 +50,12 @@ async def call(
 
 def answer_of(subject: str, message: Msg) -> dict[str, Any]:
     """The JSON of an API answer or of a publish acknowledgement. Raises `ApiError`."""
-    answer: dict[str, Any] = orjson.loads(message.data) if message.data else {}
+    try:
+        answer = orjson.loads(message.data) if message.data else {}
+    except orjson.JSONDecodeError:
+        answer = None
+    if not isinstance(answer, dict):
+        raise ApiError(subject, 500, 0, "something answered that is not JetStream")
     error = answer.get("error")
     if error:
         raise ApiError(

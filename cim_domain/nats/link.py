@@ -25,6 +25,7 @@ class Link:
         self.client: Client
         self.requests: Requests
         self.reconnects = 0
+        self._ready = False
 
     @classmethod
     async def open(
@@ -45,7 +46,13 @@ class Link:
             pending_size=0,
             on_event=link._changed,
         )
-        link.requests = await Requests(link.client).start()
+        link.requests = Requests(link.client)
+        try:
+            await link.requests.start()
+        except BaseException:
+            await link.client.close()
+            raise
+        link._ready = True
         return link
 
     @property
@@ -71,6 +78,8 @@ class Link:
             await self.client.close()
 
     def _changed(self, event: ConnectionEvent) -> None:
+        if not self._ready:
+            return
         if event.change in {ConnectionChange.DISCONNECTED, ConnectionChange.CLOSED}:
             self.requests.connection_lost()
         elif event.change is ConnectionChange.RECONNECTED:

@@ -7,6 +7,7 @@ from where it is.
 """
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager, suppress
@@ -23,14 +24,24 @@ from cim_domain.nats.connection_events import ConnectionChange
 from cim_domain.nats.jetstream import NANOSECONDS, ApiError, call
 from cim_domain.nats.link import Link
 
+logger = logging.getLogger(__name__)
+
 PULL = 4000
-"""So many messages are under way or waiting here at most: the bound on memory."""
+"""So many messages are under way or waiting here at most."""
+
+PULL_BYTES = 16 * 1024 * 1024
+"""So many bytes are waiting here when more is asked for, and may come for one pull, of which two
+can be under way. Together with `PULL` the bound on memory.
+"""
 
 SLICE = 1000
 """So many messages are handed out at once, at most."""
 
 HEARTBEAT = 5.0
 """Seconds after which the server says that there is nothing; twice as long without is a fault."""
+
+PULL_IS_FULL = "Message Size Exceeds MaxBytes"
+"""What the server says, with status 409, when a pull's bytes do not hold the next message."""
 
 _EXPIRES = 30.0
 _RETRY = Backoff(first_delay=0.05, ceiling=2)
@@ -52,30 +63,37 @@ class StreamSlice:
     head: int
 
 
-async def follow_stream(link: Link, stream: str, after: int) -> AsyncGenerator[StreamSlice, None]:
+async def follow_stream(
+    link: Link, stream: str, after: int, *, heartbeat: float = HEARTBEAT
+) -> AsyncGenerator[StreamSlice, None]:
     """The stream from behind sequence `after`, in slices, for ever; the first is empty.
 
-    While the server is away it waits. Raises `ApiError` where the server refuses the consumer.
+    `heartbeat` is in seconds, see `HEARTBEAT`. While the server is away it waits. Raises `ApiError`
+    where the server refuses the consumer, and `Unavailable` once the connection is closed for good.
     """
     position = after
     attempt = 0
     announced = False
     while True:
         try:
-            async with _consumer(link, stream, position) as consumer:
+            async with _consumer(link, stream, position, heartbeat) as consumer:
                 if not announced:
+                    head = await _head(link, stream)
                     announced = True
-                    yield StreamSlice((), await _head(link, stream))
+                    yield StreamSlice((), head)
                 async with aclosing(consumer.slices()) as slices:
                     async for part in slices:
                         attempt = 0
                         position = part.messages[-1].sequence
                         yield part
-        except (Unavailable, nats.errors.Error):
-            pass
+        except (Unavailable, nats.errors.Error) as error:
+            if link.client.is_closed:
+                raise Unavailable("the connection was closed", code="closed") from error
+            logger.debug("reading %s behind %d: %s", stream, position, error)
         except ApiError as error:
             if error.status_code < 500:
                 raise
+            logger.warning("reading %s behind %d: %s", stream, position, error)
         await asyncio.sleep(_RETRY.delay(attempt, 0.5))
         attempt += 1
 
@@ -86,9 +104,13 @@ async def _head(link: Link, stream: str) -> int:
 
 
 @asynccontextmanager
-async def _consumer(link: Link, stream: str, after: int) -> AsyncIterator["_Consumer"]:
+async def _consumer(
+    link: Link, stream: str, after: int, heartbeat: float
+) -> AsyncIterator["_Consumer"]:
+    if not link.connected:
+        raise Unavailable("there is no connection to the server")
     name = f"reader-{uuid4().hex}"
-    consumer = _Consumer(link, stream, name, after)
+    consumer = _Consumer(link, stream, name, after, heartbeat)
     subscription = await link.client.subscribe(consumer.inbox, cb=consumer.receive)
     stop_listening = link.listen(consumer.connection_changed)
     try:
@@ -114,19 +136,22 @@ async def _consumer(link: Link, stream: str, after: int) -> AsyncIterator["_Cons
         stop_listening()
         # Away or closing, the server forgets an unused consumer by itself.
         with suppress(nats.errors.Error, Unavailable, ApiError):
+            await subscription.unsubscribe()
             if link.connected:
-                await subscription.unsubscribe()
                 await call(link.requests, f"CONSUMER.DELETE.{stream}.{name}", timeout=2.0)
 
 
 class _Consumer:
     """One consumer, read until something is wrong with it."""
 
-    def __init__(self, link: Link, stream: str, name: str, after: int) -> None:
+    def __init__(self, link: Link, stream: str, name: str, after: int, heartbeat: float) -> None:
         self.inbox = link.client.new_inbox()
         self._link = link
         self._next_subject = f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{name}"
+        self._heartbeat = heartbeat
         self._buffer: deque[StreamMessage] = deque()
+        self._buffered_bytes = 0
+        self._after = after
         self._head = after
         self._asked = 0
         self._delivered = 0
@@ -142,13 +167,14 @@ class _Consumer:
                     return
                 self._heard.clear()
                 try:
-                    async with asyncio.timeout(2 * HEARTBEAT + 1):
+                    async with asyncio.timeout(2.2 * self._heartbeat):
                         await self._heard.wait()
                 except TimeoutError:
                     return
                 await self._ask()
             size = min(SLICE, len(self._buffer))
             messages = tuple(self._buffer.popleft() for _ in range(size))
+            self._buffered_bytes -= sum(_size(one.message) for one in messages)
             yield StreamSlice(messages, max(self._head, messages[-1].sequence))
 
     async def receive(self, message: Msg) -> None:
@@ -167,13 +193,14 @@ class _Consumer:
 
     async def _ask(self) -> None:
         room = PULL - self._asked - len(self._buffer)
-        if room < PULL // 2 or self._broken:
+        if room < PULL // 2 or self._buffered_bytes > PULL_BYTES or self._broken:
             return
         self._asked += room
         request = {
             "batch": room,
+            "max_bytes": max(PULL_BYTES, 2 * self._link.client.max_payload),
             "expires": int(_EXPIRES * NANOSECONDS),
-            "idle_heartbeat": int(HEARTBEAT * NANOSECONDS),
+            "idle_heartbeat": int(self._heartbeat * NANOSECONDS),
         }
         await self._link.client.publish(self._next_subject, orjson.dumps(request), self.inbox)
 
@@ -192,13 +219,22 @@ class _Consumer:
             return
         self._delivered = delivered
         self._asked -= 1
+        # A replica that is behind starts a consumer at its own end, before what was asked for.
+        if sequence <= self._after:
+            return
         self._head = sequence + pending
+        self._buffered_bytes += _size(message)
         self._buffer.append(StreamMessage(sequence, message))
 
     def _take_status(self, message: Msg) -> None:
         headers = message.headers or {}
         status = headers.get("Status")
-        if status == "408":
+        if status == "408" or headers.get("Description") == PULL_IS_FULL:
             self._asked -= int(headers.get("Nats-Pending-Messages", "0"))
         elif status != "100":
             self._broken = True
+
+
+def _size(message: Msg) -> int:
+    """Bytes, roughly: headers are kept as text already taken apart."""
+    return len(message.data) + 1000

@@ -36,6 +36,13 @@ class _Waiting:
     done: asyncio.Future[None]
     replies: list[Msg] = field(factory=list)
 
+    def fail(self, error: NoAnswer) -> None:
+        """End it, unless it has ended."""
+        if not self.done.done():
+            self.done.set_exception(error)
+            # Whoever asked may have left already, and then nobody looks at the error.
+            self.done.exception()
+
 
 class Requests:
     """Sends requests over a connection. Start it before use; it lives as long as the connection."""
@@ -55,10 +62,8 @@ class Requests:
 
     def connection_lost(self) -> None:
         """Fail what is in flight: no reply to it can come any more."""
-        lost = NoAnswer("the connection to the server was lost", code="disconnected")
         for waiting in self._waiting.values():
-            if not waiting.done.done():
-                waiting.done.set_exception(lost)
+            waiting.fail(NoAnswer("the connection to the server was lost", code="disconnected"))
 
     async def one(
         self,
@@ -85,8 +90,13 @@ class Requests:
         All of them must come within `timeout` seconds. Raises `NoAnswer`.
         """
         token = str(next(self._tokens))
-        waiting = _Waiting(complete, asyncio.get_running_loop().create_future())
+        loop = asyncio.get_running_loop()
+        waiting = _Waiting(complete, loop.create_future())
         self._waiting[token] = waiting
+        late = NoAnswer(f"no answer within {timeout:g} s", code="timeout")
+        # Beside the time-out, which the client swallows while a server that reads nothing blocks
+        # its publish; what is awaited next must end then, too.
+        timer = loop.call_later(timeout, waiting.fail, late)
         try:
             async with asyncio.timeout(timeout):
                 await self._client.publish(
@@ -94,7 +104,7 @@ class Requests:
                 )
                 await waiting.done
         except TimeoutError as error:
-            raise NoAnswer(f"no answer within {timeout:g} s", code="timeout") from error
+            raise late from error
         except (
             nats.errors.OutboundBufferLimitError,
             nats.errors.ConnectionClosedError,
@@ -102,6 +112,7 @@ class Requests:
         ) as error:
             raise NoAnswer("there is no connection to the server", code="disconnected") from error
         finally:
+            timer.cancel()
             del self._waiting[token]
         return waiting.replies
 
@@ -109,8 +120,8 @@ class Requests:
         waiting = self._waiting.get(message.subject.rpartition(".")[2])
         if waiting is None or waiting.done.done():
             return
-        if not message.data and _status(message) == NO_RESPONDERS:
-            waiting.done.set_exception(NoAnswer("nobody answers there now", code="no_responders"))
+        if _nobody_responds(message):
+            waiting.fail(NoAnswer("nobody answers there now", code="no_responders"))
             return
         waiting.replies.append(message)
         if waiting.complete(message):
@@ -121,5 +132,6 @@ def _first(_: Msg) -> bool:
     return True
 
 
-def _status(message: Msg) -> str | None:
-    return message.headers.get("Status") if message.headers else None
+def _nobody_responds(message: Msg) -> bool:
+    # The status alone: a message that was stored with such a header has others beside it.
+    return not message.data and message.headers == {"Status": NO_RESPONDERS}

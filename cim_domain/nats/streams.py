@@ -10,6 +10,7 @@ from cim_domain.nats.jetstream import STREAM_NOT_FOUND, ApiError, call
 from cim_domain.nats.requests import Requests
 
 NAME_IN_USE = 10058
+UNAVAILABLE = 503
 
 
 @frozen
@@ -29,8 +30,15 @@ class StreamDefinition:
         return {
             setting: (wanted, actual.get(setting))
             for setting, wanted in self.config.items()
-            if not _same(wanted, actual.get(setting))
+            if not _fits(setting, wanted, actual.get(setting))
         }
+
+
+def _fits(setting: str, wanted: Any, actual: Any) -> bool:
+    # An operator may have given the stream more replicas; a service with defaults leaves them.
+    if setting == "num_replicas":
+        return bool((actual or 1) >= wanted)
+    return _same(wanted, actual)
 
 
 def _same(wanted: Any, actual: Any) -> bool:
@@ -58,13 +66,17 @@ async def ensure_stream(requests: Requests, definition: StreamDefinition) -> Non
     """Have the stream exist as defined.
 
     One that differs is updated, which the server refuses for what cannot change. Raises
-    `ConfigurationError` with the differences then, and where the server refuses to create it.
+    `ConfigurationError` with the differences then, where the stream holds subjects that are not
+    among those wanted, and where the server refuses to create it; `NoAnswer`, and `ApiError`
+    where the server cannot now.
     """
     actual = await stream_config(requests, definition.name)
     if actual is None:
         try:
             await call(requests, f"STREAM.CREATE.{definition.name}", definition.wanted)
         except ApiError as error:
+            if error.status_code == UNAVAILABLE:
+                raise
             if error.error_code != NAME_IN_USE:
                 raise ConfigurationError(
                     f"the stream {definition.name} could not be created: {error.description}"
@@ -76,13 +88,21 @@ async def ensure_stream(requests: Requests, definition: StreamDefinition) -> Non
     differences = definition.differences(actual)
     if not differences:
         return
+    # Two prefixes and domains may lead to one name; the stream is the other one's then.
+    if foreign := set(actual.get("subjects") or ()) - set(definition.config.get("subjects") or ()):
+        raise ConfigurationError(
+            f"the stream {definition.name} holds other subjects: {', '.join(sorted(foreign))};"
+            " use another prefix, or another account"
+        )
     try:
         await call(
             requests,
             f"STREAM.UPDATE.{definition.name}",
-            {**actual, **definition.wanted},
+            {**actual, **{name: definition.config[name] for name in differences}},
         )
     except ApiError as error:
+        if error.status_code == UNAVAILABLE:
+            raise
         listed = "; ".join(
             f"{name} is {found!r}, needed is {wanted!r}"
             for name, (wanted, found) in differences.items()

@@ -11,10 +11,18 @@ def check_commits(commits: Sequence[Commit], limits: Limits) -> None:
     names = {(commit.aggregate, commit.aggregate_id) for commit in commits}
     if not commits or len(names) != len(commits) or not all(commit.events for commit in commits):
         raise ValueError("expected commits of different aggregates, each with events")
+    ids = {event.metadata.message_id for commit in commits for event in commit.events}
+    if len(ids) != sum(len(commit.events) for commit in commits):
+        raise ValueError("every event has an id of its own")
     for commit in commits:
         for offset, event in enumerate(commit.events, commit.expected.version + 1):
             if event.metadata.aggregate_version != offset:
                 raise ValueError("the versions of a commit's events follow the expected one")
+            if (
+                event.metadata.aggregate_id != commit.aggregate_id
+                or event.metadata.message_type.partition(".")[0] != commit.aggregate
+            ):
+                raise ValueError("the events of a commit are its aggregate's")
             if len(event.data) > limits.event_bytes:
                 raise Failed(
                     f"an event of {len(event.data)} bytes cannot be stored; the limit is"
@@ -32,9 +40,15 @@ def check_commits(commits: Sequence[Commit], limits: Limits) -> None:
 
 
 def tail_of(commit: Commit, tail: Sequence[EventRecord]) -> Position | None:
-    """Where the commit's events end, if `tail`, which follows its expected position, holds them."""
-    last = commit.events[-1].metadata.message_id
-    for record in tail:
-        if record.metadata.message_id == last:
-            return Position(record.metadata.aggregate_version, record.metadata.sequence)
-    return None
+    """Where the commit's events end, if `tail` begins with them.
+
+    `tail` is what follows the expected position. The same events elsewhere in it are another
+    writer's: the same command, decided there on another state.
+    """
+    stored = tail[: len(commit.events)]
+    if [one.metadata.message_id for one in stored] != [
+        one.metadata.message_id for one in commit.events
+    ]:
+        return None
+    last = stored[-1].metadata
+    return Position(last.aggregate_version, last.sequence)

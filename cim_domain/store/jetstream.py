@@ -22,11 +22,11 @@ from attrs import field, frozen
 from nats.errors import ConnectionClosedError, ConnectionDrainingError, OutboundBufferLimitError
 
 from cim_domain.codec import event_headers, read_event
-from cim_domain.errors import Failed, Unavailable
+from cim_domain.errors import Failed, Invalid, Unavailable
 from cim_domain.nats.backoff import Backoff
 from cim_domain.nats.client import check_size
 from cim_domain.nats.direct import StoredMessage, get_by_subject, get_range
-from cim_domain.nats.jetstream import ApiError, answer_of, call
+from cim_domain.nats.jetstream import STREAM_NOT_FOUND, ApiError, answer_of, call
 from cim_domain.nats.link import Link
 from cim_domain.nats.reader import StreamMessage, follow_stream
 from cim_domain.nats.requests import NoAnswer
@@ -44,7 +44,8 @@ from cim_domain.store.port import (
 from cim_domain.subjects import Subjects
 
 # Error codes of the server that say: not as expected, or known already. See `_outcome`.
-_WRONG_LAST_SEQUENCE = {10071, 10164}
+_WRONG_LAST_SEQUENCE = {10071}
+_WRITE_UNDER_WAY = {10164}
 _KNOWN_ID = {10201}
 # The same, or another write, is still under way; or the batch met too many others: again, later.
 _LATER = {10158, 10176, 10210}
@@ -118,10 +119,7 @@ class JetStreamEvents:
         """See `EventStore.append`. One event is a plain publish, several are an atomic batch."""
         check_commits(commits, self.limits)
         messages = [message for commit in commits for message in self._messages(commit)]
-        for message in messages:
-            check_size(
-                self._link.client, message.subject, message.data, message.headers, reply="_" * 64
-            )
+        self._check_sizes(messages)
         return await self._retried(lambda: self._outcome(commits, messages))
 
     async def load(
@@ -132,7 +130,8 @@ class JetStreamEvents:
         The leader says which exact subjects there are and how many messages each; these are read
         from any replica and checked to be complete.
         """
-        return await self._retried(lambda: self._load(aggregate, aggregate_id, after))
+        _, records = await self._retried(lambda: self._history(aggregate, aggregate_id, after))
+        return records
 
     async def read(self, after: int = 0) -> AsyncGenerator[Slice, None]:
         """See `EventStore.read`."""
@@ -146,8 +145,12 @@ class JetStreamEvents:
     async def follow(self, after: int = 0) -> AsyncGenerator[Slice, None]:
         """See `EventStore.follow`."""
         async with aclosing(follow_stream(self._link, self._stream, after)) as slices:
-            async for part in slices:
-                yield Slice(tuple(self._delivered(message) for message in part.messages), part.head)
+            try:
+                async for part in slices:
+                    records = tuple(self._delivered(message) for message in part.messages)
+                    yield Slice(records, part.head)
+            except ApiError as error:
+                raise _retriable(error, self._stream) from error
 
     async def head(self) -> int:
         """See `EventStore.head`: as the leader knows it."""
@@ -164,13 +167,14 @@ class JetStreamEvents:
         for tries in count():
             try:
                 return await attempt()
-            except (NoAnswer, _Later) as error:
+            except (NoAnswer, _Later, ApiError) as raised:
+                error = _retriable(raised, self._stream)
                 delay = self._patience.between.delay(tries, random.random())  # noqa: S311
                 if clock() + delay >= end:
                     raise Unavailable(
-                        f"the event store did not answer for {self._patience.budget:g} s ({error});"
-                        " whether a command had an effect is unknown until it is sent again with"
-                        " the same id",
+                        f"the event store did not answer for {self._patience.budget:g} s"
+                        f" ({error.message}); whether a command had an effect is unknown until it"
+                        " is sent again with the same id",
                         details={"reason": error.code},
                     ) from error
             await asyncio.sleep(delay)
@@ -184,8 +188,8 @@ class JetStreamEvents:
                 self._publish(messages[0]) if len(messages) == 1 else self._batch(messages)
             )
         except ApiError as error:
-            if error.error_code in _WRONG_LAST_SEQUENCE | _KNOWN_ID:
-                return await self._resolve(commits)
+            if error.error_code in _WRONG_LAST_SEQUENCE | _WRITE_UNDER_WAY | _KNOWN_ID:
+                return await self._resolve(commits, error.error_code)
             if error.error_code in _LATER:
                 raise _Later(error.description, code="busy") from error
             if error.error_code in _FULL:
@@ -194,11 +198,11 @@ class JetStreamEvents:
                     " server more storage",
                     code="log_full",
                 ) from error
-            if error.status_code == 503:
-                raise _Later(error.description) from error
             raise
         if answer.get("duplicate"):
             return await self._resolve(commits)
+        if "seq" not in answer:
+            raise NoAnswer("something answered that is not a stream", code="no_acknowledgement")
         return _positions(commits, int(answer["seq"]))
 
     async def _publish(self, message: "_Outgoing") -> dict[str, Any]:
@@ -223,37 +227,53 @@ class JetStreamEvents:
                 await self._link.client.publish(
                     message.subject, message.data, headers=message.headers
                 )
-            answer = await self._publish(sent[-1])
-            await first
+            return await self._publish(sent[-1])
         except (OutboundBufferLimitError, ConnectionClosedError, ConnectionDrainingError) as error:
             raise NoAnswer("there is no connection to the server", code="disconnected") from error
+        except ApiError:
+            # Where the first was refused, the last is merely said to follow a gap.
+            await first
+            raise
         finally:
             first.cancel()
-        return answer
+            await asyncio.wait([first])
+            if not first.cancelled():
+                first.exception()
 
-    async def _resolve(self, commits: Sequence[Commit]) -> tuple[Position, ...]:
+    async def _resolve(
+        self, commits: Sequence[Commit], error_code: int | None = None
+    ) -> tuple[Position, ...]:
         """What became of a write that the server refused or knew: stored before, or a conflict."""
-        tails = await asyncio.gather(
-            *(self._load(one.aggregate, one.aggregate_id, one.expected) for one in commits)
+        histories = await asyncio.gather(
+            *(self._history(one.aggregate, one.aggregate_id, one.expected) for one in commits)
         )
-        found = [tail_of(commit, tail) for commit, tail in zip(commits, tails, strict=True)]
+        found = [
+            tail_of(commit, tail) for commit, (_, tail) in zip(commits, histories, strict=True)
+        ]
         if all(found):
             return tuple(position for position in found if position)
         refused = [
             commit.aggregate_id
-            for commit, tail, position in zip(commits, tails, found, strict=True)
-            if tail and not position
+            for commit, (version, _), position in zip(commits, histories, found, strict=True)
+            if version != commit.expected.version and not position
         ]
-        raise StoreConflict("other events were stored meanwhile", refused)
+        if refused:
+            raise StoreConflict("other events were stored meanwhile", refused)
+        if error_code in _WRITE_UNDER_WAY:
+            raise _Later("another write to the aggregate is under way", code="busy")
+        if error_code in _WRONG_LAST_SEQUENCE:
+            raise StoreConflict("other events were expected than there are", refused)
+        raise StoreConflict("the log has an event with such an id already", refused)
 
-    async def _load(
+    async def _history(
         self, aggregate: str, aggregate_id: str, after: Position
-    ) -> tuple[EventRecord, ...]:
+    ) -> tuple[int, tuple[EventRecord, ...]]:
+        """How many events the aggregate has, and those that follow a position."""
         counts = await self._counts(self._subjects.journal_of(aggregate, aggregate_id))
         version = sum(counts.values())
         wanted = version - after.version
         if wanted <= 0:
-            return ()
+            return version, ()
         parts = await asyncio.gather(
             *(
                 get_by_subject(
@@ -269,7 +289,7 @@ class JetStreamEvents:
         )
         messages = sorted((one for part in parts for one in part), key=lambda one: one.sequence)
         records = [self._stored(message) for message in messages]
-        return _complete(records, after.version, version, f"{aggregate} {aggregate_id}")
+        return version, _complete(records, after.version, version, f"{aggregate} {aggregate_id}")
 
     async def _counts(self, pattern: str) -> dict[str, int]:
         state = await self._state(pattern)
@@ -314,6 +334,15 @@ class JetStreamEvents:
         )
         return outgoing
 
+    def _check_sizes(self, messages: Sequence["_Outgoing"]) -> None:
+        """Raise `Failed` for a message that would end the connection, as the last of a batch."""
+        for message in messages:
+            sent = message.in_batch("_" * 32, len(messages), commit=True)
+            try:
+                check_size(self._link.client, sent.subject, sent.data, sent.headers, reply="_" * 64)
+            except Invalid as error:
+                raise Failed(error.message, code="too_large", details=error.details) from error
+
     def _stored(self, message: StoredMessage) -> EventRecord:
         return read_event(
             message.subject, message.headers, message.data, message.sequence, self._source
@@ -324,6 +353,20 @@ class JetStreamEvents:
         return read_event(
             message.subject, message.headers, message.data, delivered.sequence, self._source
         )
+
+
+def _retriable(error: Unavailable | ApiError, stream: str) -> Unavailable:
+    """What may be tried again, as such; raises what may not."""
+    if not isinstance(error, ApiError):
+        return error
+    if error.status_code == 503:
+        return _Later(error.description)
+    if error.error_code == STREAM_NOT_FOUND:
+        raise Unavailable(
+            f"there is no stream {stream} that holds the events: start the service once",
+            code="log_missing",
+        ) from error
+    raise error
 
 
 class _Later(Unavailable):

@@ -25,18 +25,18 @@ class MemoryEvents:
         self.limits = limits or Limits()
         self._log: list[EventRecord] = []
         self._histories: dict[tuple[str, str], list[EventRecord]] = defaultdict(list)
+        self._ids: set[str] = set()
         self._grown = asyncio.Condition()
 
     async def append(self, commits: Sequence[Commit]) -> tuple[Position, ...]:
         """See `EventStore.append`."""
         check_commits(commits, self.limits)
-        stored = [self._stored_before(commit) for commit in commits]
-        if all(stored):
-            return tuple(position for position in stored if position)
-        refused = [commit.aggregate_id for commit in commits if self._moved_on(commit)]
-        if refused:
-            raise StoreConflict("other events were stored meanwhile", refused)
+        # The lock may be waited for, so that what was seen before would not hold behind it.
         async with self._grown:
+            stored = [self._stored_before(commit) for commit in commits]
+            if all(stored):
+                return tuple(position for position in stored if position)
+            self._refuse_conflicts(commits, stored)
             positions = tuple(self._add(commit) for commit in commits)
             self._grown.notify_all()
         return positions
@@ -45,7 +45,7 @@ class MemoryEvents:
         self, aggregate: str, aggregate_id: str, after: Position = START
     ) -> tuple[EventRecord, ...]:
         """See `EventStore.load`."""
-        return tuple(self._histories[aggregate, aggregate_id][after.version :])
+        return tuple(self._history(aggregate, aggregate_id)[after.version :])
 
     async def read(self, after: int = 0) -> AsyncGenerator[Slice, None]:
         """See `EventStore.read`."""
@@ -69,19 +69,36 @@ class MemoryEvents:
         """See `EventStore.head`."""
         return len(self._log)
 
+    def _history(self, aggregate: str, aggregate_id: str) -> Sequence[EventRecord]:
+        return self._histories.get((aggregate, aggregate_id), ())
+
     def _stored_before(self, commit: Commit) -> Position | None:
-        history = self._histories[commit.aggregate, commit.aggregate_id]
+        history = self._history(commit.aggregate, commit.aggregate_id)
         return tail_of(commit, history[commit.expected.version :])
 
+    def _refuse_conflicts(
+        self, commits: Sequence[Commit], stored: Sequence[Position | None]
+    ) -> None:
+        refused = [
+            commit.aggregate_id
+            for commit, position in zip(commits, stored, strict=True)
+            if self._moved_on(commit) and not position
+        ]
+        if refused:
+            raise StoreConflict("other events were stored meanwhile", refused)
+        if any(event.metadata.message_id in self._ids for one in commits for event in one.events):
+            raise StoreConflict("the log has an event with such an id already", refused)
+
     def _moved_on(self, commit: Commit) -> bool:
-        history = self._histories[commit.aggregate, commit.aggregate_id]
+        history = self._history(commit.aggregate, commit.aggregate_id)
         sequence = history[-1].metadata.sequence if history else 0
-        return sequence != commit.expected.sequence
+        return Position(len(history), sequence) != commit.expected
 
     def _add(self, commit: Commit) -> Position:
         history = self._histories[commit.aggregate, commit.aggregate_id]
         for event in commit.events:
             record = event.stored_at(len(self._log) + 1)
             self._log.append(record)
+            self._ids.add(record.metadata.message_id)
             history.append(record)
         return Position(len(history), len(self._log))

@@ -4,7 +4,7 @@ A store knows aggregates by name and id, and events as records: metadata and the
 JSON. What the bytes mean is the domain's business.
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from typing import Protocol
 
 from attrs import evolve, frozen
@@ -108,10 +108,10 @@ class EventStore(Protocol):
         Raises `Unavailable`.
         """
 
-    def read(self, after: int = 0) -> AsyncIterator[Slice]:
+    def read(self, after: int = 0) -> AsyncGenerator[Slice, None]:
         """The log from behind a sequence to its end as it is now. Raises `Unavailable`."""
 
-    def follow(self, after: int = 0) -> AsyncIterator[Slice]:
+    def follow(self, after: int = 0) -> AsyncGenerator[Slice, None]:
         """The log from behind a sequence, and then on as it grows; never ends by itself.
 
         The first slice may be empty: it then says where the log's head is. While the server is away

@@ -29,7 +29,6 @@ SEPARATOR = "\x01"
 """Stands between the searched fields; what is looked for cannot hold it."""
 
 _LIMIT = 2**63
-_UNSEARCHABLE = str.maketrans({"\x00": "\ufffd", SEPARATOR: "\ufffd"})
 
 
 class Kind(StrEnum):
@@ -58,9 +57,10 @@ def comparable(text: str) -> str:
 def folded(text: str) -> str:
     """A text without regard to case and to how accents are composed, as it is searched."""
     if text.isascii():
-        return text.lower().translate(_UNSEARCHABLE)
-    composed = unicodedata.normalize("NFC", text).casefold()
-    return unicodedata.normalize("NFC", composed).translate(_UNSEARCHABLE)
+        plain = text.lower()
+    else:
+        plain = unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold())
+    return plain.replace("\x00", "\ufffd").replace(SEPARATOR, "\ufffd")
 
 
 def moment(value: datetime) -> str:

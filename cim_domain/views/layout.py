@@ -120,7 +120,7 @@ def read_layout(view: type[View]) -> ViewLayout:
     """The layout of a view. Raises `ModelError` for fields that cannot be indexed or searched."""
     columns = {}
     for field in dict.fromkeys(view.indexed):
-        annotation = view.model_fields[field].annotation
+        annotation: Any = view.model_fields[field].annotation
         found = encoding(annotation)
         if found is None:
             raise ModelError(

@@ -26,7 +26,7 @@ from cim_domain.views.generations import (
     next_number,
     superseded,
 )
-from cim_domain.views.layout import Layouts, ViewLayout, read_layouts, unreadable
+from cim_domain.views.layout import Layouts, read_layouts
 from cim_domain.views.memory_reader import MemoryReader, read_row
 from cim_domain.views.memory_table import Table, row_of
 from cim_domain.views.port import Change, CheckpointMoved, RowKey, Superseded, ViewStore
@@ -160,12 +160,9 @@ class MemoryStore:
         kept = self._taking()
         if kept.known.checkpoint != expected:
             raise CheckpointMoved(f"the views {self.model.name!r} are not at {expected} any more")
-        rows = [
-            (kept.tables[change.view], row_of(self._layouts[change.view], change))
-            for change in changes
-        ]
-        for table, (owner, key, row) in rows:
-            table.put(owner, key, row)
+        encoded = [row_of(self._layouts[change.view], change) for change in changes]
+        for change, (owner, key, row) in zip(changes, encoded, strict=True):
+            kept.tables[change.view].put(owner, key, row)
         kept.known = evolve(kept.known, checkpoint=checkpoint)
 
     def reader(self, organization_id: str | None) -> MemoryReader:

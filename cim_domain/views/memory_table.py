@@ -87,8 +87,11 @@ class Table:
 
     def _candidates(self, owner: str, where: Sequence[Condition]) -> Iterable[str]:
         """The keys of the rarest of the values asked for, or all."""
-        sets = [self._by_value.get((owner, column.field, value), set()) for column, value in where]
-        return min(sets, key=len) if sets else self._rows.get(owner, {})
+        sets: list[set[str]] = [
+            self._by_value.get((owner, column.field, value), set()) for column, value in where
+        ]
+        rarest = sorted(sets, key=len)
+        return rarest[0] if rarest else self._rows.get(owner, {})
 
 
 def _rank(place: Place) -> tuple[bool, Value, str]:

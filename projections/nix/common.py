@@ -1,10 +1,10 @@
 """What the views and the queries of this domain have in common."""
 
-from typing import Annotated, Any, TypeVar
 from datetime import datetime
+from typing import Annotated, Any, TypeVar
 from uuid import UUID
 
-from pydantic import Field
+from pydantic import BaseModel, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
 from aggregates.nix.values import SafeText
@@ -15,6 +15,12 @@ MAX_LIMIT = 500
 
 Limit = Annotated[int, Field(ge=1, le=MAX_LIMIT)]
 """How many items an answer holds at most."""
+
+
+class Part(BaseModel):
+    """Part of a view or of an answer."""
+
+    model_config = ConfigDict(frozen=True)
 
 
 class DatedView(View):
@@ -73,16 +79,20 @@ def present(view: V | None, metadata: Metadata) -> V:
     return view
 
 
+def given(**where: str | bool | None) -> dict[str, str | bool | None]:
+    """What a list is filtered by: the fields that the query says something about."""
+    return {name: value for name, value in where.items() if value is not None}
+
+
 def require_one(query: Query, *ways: tuple[str, ...]) -> None:
     """Refuse a query unless it names what it means in one of these ways, and in one only.
 
     A way is the fields that together name it: ``("flake_ref", "attribute"), ("package_id",)``.
     """
-    given = {name for name in type(query).model_fields if getattr(query, name) is not None}
-    named = given & {name for way in ways for name in way}
+    named = {name for way in ways for name in way if getattr(query, name) is not None}
     if named not in [set(way) for way in ways]:
         expected = ", or ".join(" and ".join(way) for way in ways)
-        raise PydanticCustomError("one_of", f"expected {expected}, and not both")
+        raise PydanticCustomError("one_way", f"expected either {expected}")
 
 
 async def by_id_or_key(views: Views, view: type[V], view_id: UUID | None, **key: str | None) -> V:

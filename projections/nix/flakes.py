@@ -3,13 +3,14 @@
 from typing import Self
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import model_validator
 
 from aggregates.nix.flake import FlakeCreated, FlakeInputAdded, FlakeInputRemoved, FlakeUpdated
 from aggregates.nix.values import FlakePath, FlakeTemplate
 from cim_domain import Metadata, Page, Projection, Query, Views, answers, projects
 from projections.nix.common import (
     DatedView,
+    Part,
     TextQuery,
     aggregate_id,
     by_id_or_key,
@@ -20,10 +21,8 @@ from projections.nix.common import (
 )
 
 
-class FlakeInput(BaseModel):
+class FlakeInput(Part):
     """An input of a flake; `follows` goes from inputs of the input to inputs of the flake."""
-
-    model_config = ConfigDict(frozen=True)
 
     name: str
     url: str
@@ -84,15 +83,15 @@ class Flakes(Projection):
         self, view: FlakeView | None, event: FlakeInputAdded, metadata: Metadata
     ) -> FlakeView:
         added = FlakeInput(name=event.name, url=event.url, follows=event.follows)
-        others = _without(event.name, present(view, metadata))
-        inputs = sorted((*others, added), key=lambda one: one.name)
+        inputs = sorted((*present(view, metadata).inputs, added), key=lambda one: one.name)
         return changed(view, metadata, inputs=tuple(inputs))
 
     @projects
     def input_removed(
         self, view: FlakeView | None, event: FlakeInputRemoved, metadata: Metadata
     ) -> FlakeView:
-        return changed(view, metadata, inputs=_without(event.name, present(view, metadata)))
+        left = tuple(one for one in present(view, metadata).inputs if one.name != event.name)
+        return changed(view, metadata, inputs=left)
 
     @answers
     async def get_flake(self, query: GetFlake, views: Views) -> FlakeView:
@@ -108,7 +107,3 @@ class Flakes(Projection):
         return await views.find(
             FlakeView, text=query.text, order_by="path", limit=query.limit, after=query.after
         )
-
-
-def _without(name: str, view: FlakeView) -> tuple[FlakeInput, ...]:
-    return tuple(one for one in view.inputs if one.name != name)

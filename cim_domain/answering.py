@@ -1,0 +1,104 @@
+"""Answering queries: from the views of the projection that takes the query."""
+
+import asyncio
+import logging
+from collections.abc import Mapping
+
+import orjson
+from attrs import frozen
+
+from cim_domain.codec import MIN_SEQUENCE, SEQUENCE, error_headers, whole_number
+from cim_domain.domain import Domain
+from cim_domain.errors import Busy, Failed, NotFound, RequestError
+from cim_domain.incoming import organization, read_message
+from cim_domain.projecting import ProjectionRunner
+
+logger = logging.getLogger("cim_domain.queries")
+
+
+@frozen
+class Reply:
+    """What goes back to whoever asked."""
+
+    data: bytes
+    headers: Mapping[str, str]
+    problem: str | None = None
+
+    @classmethod
+    def error(cls, error: RequestError) -> "Reply":
+        """``{"error": {code, message, details}}``, and the headers of an error in NATS services."""
+        return cls(
+            orjson.dumps({"error": error.as_dict()}),
+            error_headers(error.http, error.message),
+            error.message,
+        )
+
+
+class Answerer:
+    """Answers the queries of a domain from its projections' runners.
+
+    `limit` is how many may be worked on at a time, `wait` how many seconds one may wait for views
+    that are behind, `patience` how many seconds one may take altogether.
+    """
+
+    def __init__(
+        self,
+        domain: Domain,
+        runners: Mapping[str, ProjectionRunner],
+        *,
+        limit: int = 1_000,
+        wait: float = 5.0,
+        patience: float = 30.0,
+    ) -> None:
+        self._domain = domain
+        self._runners = runners
+        self._limit = limit
+        self._wait = wait
+        self._patience = patience
+        self._in_flight = 0
+
+    @property
+    def in_flight(self) -> int:
+        """How many queries are being answered."""
+        return self._in_flight
+
+    async def answer(self, message_type: str, headers: Mapping[str, str], data: bytes) -> Reply:
+        """The reply to a query. What goes wrong is in the reply."""
+        if self._in_flight >= self._limit:
+            return Reply.error(Busy(f"{self._in_flight} queries are in flight; ask again later"))
+        self._in_flight += 1
+        try:
+            async with asyncio.timeout(self._patience):
+                return await self._answer(message_type, headers, data)
+        except RequestError as error:
+            return Reply.error(error)
+        except TimeoutError:
+            return Reply.error(
+                Failed(f"the query took longer than {self._patience:g} s", code="timeout")
+            )
+        except Exception as error:
+            logger.exception("answering %s failed", message_type)
+            return Reply.error(
+                Failed(f"answering failed: {type(error).__name__}; the service's log says more")
+            )
+        finally:
+            self._in_flight -= 1
+
+    async def _answer(self, message_type: str, headers: Mapping[str, str], data: bytes) -> Reply:
+        found = self._domain.queries.get(message_type)
+        if found is None:
+            raise NotFound(
+                f"there is no query {message_type[:200]!r} in the domain {self._domain.name!r}",
+                code="unknown_query",
+            )
+        model, answer = found
+        organization_id = organization(headers)
+        min_sequence = whole_number(headers, MIN_SEQUENCE)
+        query = read_message(answer.query, data or b"{}")
+        runner = self._runners[model.name]
+        if min_sequence is not None:
+            await runner.reached(min_sequence, self._wait)
+        # Read before the views are: what is answered is never older than what is said.
+        sequence = runner.position
+        result = await answer.ask(query, runner.reader(organization_id))
+        return Reply(answer.result.dump_json(result), {SEQUENCE: str(sequence)})

@@ -1,0 +1,202 @@
+"""Carrying out commands: recall the aggregate, decide, append, and again when others were quicker.
+
+Commands to one aggregate wait in its lane: those that wait together are decided one after another
+and committed together. Different aggregates run side by side.
+"""
+
+import asyncio
+import random
+from collections import deque
+from collections.abc import Sequence
+
+from attrs import define, field
+
+from cim_domain.deciding import CommandRequest, Rules, Verdict, decide_run, logger
+from cim_domain.domain import Domain
+from cim_domain.errors import Busy, Conflict, Failed, RequestError
+from cim_domain.history import Known, Repository
+from cim_domain.metadata import Clock, utc_now
+from cim_domain.outcome import Outcome
+from cim_domain.store.port import Commit, EventStore, Position, StoreConflict
+
+ATTEMPTS = 12
+"""So often a decision is taken anew because another instance was quicker, then it is a conflict."""
+
+RUN = 200
+"""So many commands to one aggregate are committed together at most."""
+
+_PAUSE = 0.02
+
+
+@define
+class _Work:
+    """A command that waits, and where its outcome is wanted."""
+
+    request: CommandRequest
+    outcome: asyncio.Future[Outcome]
+
+
+@define
+class _Lane:
+    """The commands that wait for one aggregate, and the task that works them off."""
+
+    rules: Rules
+    aggregate_id: str
+    waiting: deque[_Work] = field(factory=deque)
+    task: asyncio.Task[None] | None = None
+
+
+class Executor:
+    """Carries out the commands of a domain.
+
+    `limit` is how many may be in flight; past it they are answered `busy` at once.
+    """
+
+    def __init__(
+        self,
+        domain: Domain,
+        store: EventStore,
+        repository: Repository,
+        *,
+        source: str,
+        clock: Clock = utc_now,
+        limit: int = 10_000,
+    ) -> None:
+        self._domain = domain
+        self._store = store
+        self._repository = repository
+        self._source = source
+        self._clock = clock
+        self._limit = limit
+        self._lanes: dict[tuple[str, str], _Lane] = {}
+        self._in_flight = 0
+
+    @property
+    def in_flight(self) -> int:
+        """How many commands are waiting or being carried out."""
+        return self._in_flight
+
+    async def execute(self, request: CommandRequest) -> Outcome:
+        """Carry out a command whose metadata name its aggregate's id.
+
+        Raises nothing: what goes wrong is in the outcome.
+        """
+        if self._in_flight >= self._limit:
+            busy = Busy(f"{self._in_flight} commands are in flight; send it again later")
+            return Outcome.refused(busy, request.metadata)
+        work = _Work(request, asyncio.get_running_loop().create_future())
+        lane = self._lane_of(request)
+        lane.waiting.append(work)
+        if lane.task is None:
+            lane.task = asyncio.create_task(self._work_off(lane))
+        self._in_flight += 1
+        try:
+            return await work.outcome
+        finally:
+            self._in_flight -= 1
+
+    async def idle(self) -> None:
+        """Wait until no command is waiting or being carried out."""
+        while self._lanes:
+            await asyncio.wait([lane.task for lane in self._lanes.values() if lane.task])
+
+    def _lane_of(self, request: CommandRequest) -> _Lane:
+        model = self._domain.aggregate_of(type(request.command))
+        aggregate_id = request.metadata.aggregate_id or ""
+        name = (model.name, aggregate_id)
+        if name not in self._lanes:
+            rules = Rules(model, self._clock, self._store.limits, self._source)
+            self._lanes[name] = _Lane(rules, aggregate_id)
+        return self._lanes[name]
+
+    async def _work_off(self, lane: _Lane) -> None:
+        while lane.waiting:
+            works = [lane.waiting.popleft() for _ in range(min(RUN, len(lane.waiting)))]
+            try:
+                undecided = await self._carry_out(lane, works)
+            except RequestError as error:
+                _answer_all(works, error)
+                continue
+            except Exception as error:  # noqa: BLE001 - every request gets a reply
+                logger.exception("carrying out %d commands failed", len(works))
+                _answer_all(works, Failed(f"the service failed: {type(error).__name__}"))
+                continue
+            lane.waiting.extendleft(reversed(undecided))
+        del self._lanes[lane.rules.model.name, lane.aggregate_id]
+
+    async def _carry_out(self, lane: _Lane, works: Sequence[_Work]) -> Sequence[_Work]:
+        """Decide, append and answer; gives back the commands that found no place in the commit."""
+        rules, aggregate_id = lane.rules, lane.aggregate_id
+        requests = [work.request for work in works]
+        known = await self._repository.recall(rules.model, aggregate_id)
+        fresh = False
+        for attempt in range(ATTEMPTS):
+            verdicts = decide_run(rules, known, requests)
+            records = tuple(event for verdict in verdicts for event in verdict.events)
+            if records:
+                commit = Commit(rules.model.name, aggregate_id, known.position, records)
+                try:
+                    (position,) = await self._store.append([commit])
+                except StoreConflict:
+                    await asyncio.sleep(_PAUSE * attempt * random.random())  # noqa: S311
+                else:
+                    self._answer(lane, known, works, verdicts, position)
+                    return works[len(verdicts) :]
+            elif fresh:
+                self._answer(lane, known, works, verdicts, known.position)
+                return works[len(verdicts) :]
+            # Refused by the log; or nothing is to be stored, and so nothing but a look at the log
+            # tells whether what is known of the aggregate is still so.
+            known = await self._repository.renew(rules.model, aggregate_id, known)
+            fresh = True
+        raise Conflict(
+            f"others change this {rules.model.name} faster than it can be decided on"
+            f" ({ATTEMPTS} attempts): send it again"
+        )
+
+    def _answer(
+        self,
+        lane: _Lane,
+        known: Known,
+        works: Sequence[_Work],
+        verdicts: Sequence[Verdict],
+        last: Position,
+    ) -> None:
+        """Take in what was stored, its last event at `last`, and answer each command."""
+        sequence = last.sequence - sum(len(verdict.events) for verdict in verdicts)
+        for work, verdict in zip(works, verdicts, strict=False):
+            for record, state in zip(verdict.events, verdict.states, strict=True):
+                sequence += 1
+                known.take_in(state, record.stored_at(sequence).metadata)
+            _give(work, _outcome(verdict, known))
+        if known.position.version:
+            self._repository.keep(lane.rules.model, lane.aggregate_id, known)
+
+
+def _outcome(verdict: Verdict, known: Known) -> Outcome:
+    metadata = verdict.request.metadata
+    if verdict.first is not None:
+        return _outcome(verdict.first, known)
+    if verdict.error is not None:
+        return Outcome.refused(verdict.error, metadata)
+    done = known.done.get(metadata.message_id) if verdict.events else verdict.done
+    return Outcome(
+        status="accepted",
+        command_id=metadata.message_id,
+        correlation_id=metadata.correlation_id,
+        aggregate_id=metadata.aggregate_id,
+        version=done.version if done else known.position.version,
+        sequence=done.sequence if done else known.position.sequence,
+        events=done.events if done else (),
+    )
+
+
+def _answer_all(works: Sequence[_Work], error: RequestError) -> None:
+    for work in works:
+        _give(work, Outcome.refused(error, work.request.metadata))
+
+
+def _give(work: _Work, outcome: Outcome) -> None:
+    # Whoever asked may have given up; the command was carried out all the same.
+    if not work.outcome.done():
+        work.outcome.set_result(outcome)

@@ -1,0 +1,120 @@
+"""From requests on subjects to what answers them, and back."""
+
+import logging
+
+from cim_domain.answering import Answerer, Reply
+from cim_domain.codec import error_headers
+from cim_domain.dead_letters import DeadLetter, DeadLetters
+from cim_domain.domain import Domain
+from cim_domain.errors import Failed, RequestError
+from cim_domain.execution import Executor
+from cim_domain.health import Health
+from cim_domain.identity import fresh_id
+from cim_domain.incoming import command_metadata, read_command, refuse_delivery
+from cim_domain.metadata import utc_now
+from cim_domain.nats.responder import Request, Response
+from cim_domain.outcome import Outcome
+from cim_domain.subjects import Subjects
+
+logger = logging.getLogger("cim_domain.service")
+
+CONSUMER = "commands"
+"""The consumer that dead letters name for commands nobody waits for."""
+
+
+class CommandHandler:
+    """Answers ``nix.cmd.>``. A command without a reply that cannot be served is a dead letter."""
+
+    def __init__(
+        self, domain: Domain, subjects: Subjects, executor: Executor, dead_letters: DeadLetters
+    ) -> None:
+        self._domain = domain
+        self._subjects = subjects
+        self._executor = executor
+        self._dead_letters = dead_letters
+
+    async def handle(self, request: Request) -> Response:
+        """Carry out the command."""
+        try:
+            outcome = await self._outcome(request)
+        except Exception as error:
+            logger.exception("the command on %s failed", request.subject)
+            outcome = Outcome.refused(Failed(f"the service failed: {type(error).__name__}"))
+        if outcome.error is not None and not request.reply:
+            await self._report(request, outcome.error)
+        return _response(outcome)
+
+    def error(self, error: RequestError) -> Response:
+        """The response to a command whose own response could not be sent."""
+        return _response(Outcome.refused(error))
+
+    async def _outcome(self, request: Request) -> Outcome:
+        metadata = None
+        try:
+            refuse_delivery(request.headers, request.reply)
+            message_type = self._subjects.type_in(request.subject)
+            metadata = command_metadata(message_type, request.headers, fresh_id, utc_now)
+            command = read_command(self._domain, metadata, request.headers, request.data)
+        except RequestError as error:
+            return Outcome.refused(error, metadata)
+        return await self._executor.execute(command)
+
+    async def _report(self, request: Request, error: RequestError) -> None:
+        """Log what nobody waits for; keep the command unless the domain itself said no."""
+        logger.warning("%s, sent without a reply subject: %s", request.subject, error.message)
+        if error.status in {"rejected", "conflict"}:
+            return
+        letter = DeadLetter.about(
+            error,
+            consumer=CONSUMER,
+            subject=request.subject,
+            headers=request.headers,
+            data=request.data,
+        )
+        try:
+            await self._dead_letters.put(letter)
+        except RequestError as away:
+            logger.error("it could not be put among the dead letters: %s", away.message)  # noqa: TRY400
+
+
+class QueryHandler:
+    """Answers ``nix.query.>``."""
+
+    def __init__(self, subjects: Subjects, answerer: Answerer) -> None:
+        self._subjects = subjects
+        self._answerer = answerer
+
+    async def handle(self, request: Request) -> Response:
+        """Answer the query."""
+        try:
+            refuse_delivery(request.headers, request.reply)
+        except RequestError as error:
+            return self.error(error)
+        message_type = self._subjects.type_in(request.subject)
+        return _of_reply(await self._answerer.answer(message_type, request.headers, request.data))
+
+    def error(self, error: RequestError) -> Response:
+        """The response that words an error."""
+        return _of_reply(Reply.error(error))
+
+
+class HealthHandler:
+    """Answers ``health.cim-domain-nix``."""
+
+    def __init__(self, health: Health) -> None:
+        self._health = health
+
+    async def handle(self, _: Request) -> Response:
+        """Measure now."""
+        return Response(await self._health.to_wire())
+
+
+def _response(outcome: Outcome) -> Response:
+    error = outcome.error
+    if error is None:
+        return Response(outcome.to_wire())
+    return Response(outcome.to_wire(), error_headers(error.http, error.message), error.message)
+
+
+def _of_reply(reply: Reply) -> Response:
+    return Response(reply.data, reply.headers, reply.problem)

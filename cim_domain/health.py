@@ -1,0 +1,128 @@
+"""Health: measured when it is asked for.
+
+`healthy`: all is well. `degraded`: it serves, but something needs looking at. `unhealthy`: it
+cannot do its work.
+"""
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from enum import StrEnum
+from time import perf_counter
+from typing import Any
+
+import orjson
+from attrs import field, frozen
+
+from cim_domain.codec import write_time
+from cim_domain.dead_letters import DeadLetters
+from cim_domain.errors import CimError
+from cim_domain.metadata import Clock
+from cim_domain.projecting import ProjectionStatus, RunnerState
+
+
+class HealthStatus(StrEnum):
+    """How a service, or a part of it, fares; from good to bad."""
+
+    HEALTHY = "healthy"
+    DEGRADED = "degraded"
+    UNHEALTHY = "unhealthy"
+
+
+@frozen
+class Check:
+    """What one look at one part has shown."""
+
+    status: HealthStatus
+    facts: Mapping[str, Any] = field(factory=dict)
+
+
+Look = Callable[[], Awaitable[Check]]
+"""Looks at one part. A `CimError` that it raises makes the part unhealthy."""
+
+
+@frozen
+class Health:
+    """What a service answers when asked for its health."""
+
+    service: str
+    version: str
+    looks: Mapping[str, Look]
+    clock: Clock
+
+    async def report(self) -> dict[str, Any]:
+        """Look at everything now; the worst check gives the status.
+
+        ``{status, service, version, timestamp, checks: {name: {status, …}}}``
+        """
+        checks = {name: await _look(look) for name, look in self.looks.items()}
+        return {
+            "status": worst(check.status for check in checks.values()),
+            "service": self.service,
+            "version": self.version,
+            "timestamp": write_time(self.clock()),
+            "checks": {
+                name: {"status": check.status, **check.facts} for name, check in checks.items()
+            },
+        }
+
+    async def to_wire(self) -> bytes:
+        """The report as JSON."""
+        return orjson.dumps(await self.report())
+
+
+def worst(statuses: Iterable[HealthStatus]) -> HealthStatus:
+    """The worst of several; healthy where there is none."""
+    order = list(HealthStatus)
+    return max(statuses, key=order.index, default=HealthStatus.HEALTHY)
+
+
+async def _look(look: Look) -> Check:
+    try:
+        return await look()
+    except CimError as error:
+        return Check(HealthStatus.UNHEALTHY, {"error": str(error)})
+
+
+def timed(ask: Callable[[], Awaitable[Mapping[str, Any]]]) -> Look:
+    """A look that is healthy when `ask` answers; its facts, and how many milliseconds it took."""
+
+    async def look() -> Check:
+        started = perf_counter()
+        facts = await ask()
+        milliseconds = round((perf_counter() - started) * 1000, 3)
+        return Check(HealthStatus.HEALTHY, {**facts, "milliseconds": milliseconds})
+
+    return look
+
+
+def look_at_projection(
+    status_of: Callable[[], ProjectionStatus], head: Callable[[], Awaitable[int]], lag_allowed: int
+) -> Look:
+    """How far a projection is behind the log, as the log's head is now."""
+
+    async def look() -> Check:
+        end = await head()
+        status = status_of()
+        lag = max(0, end - status.position)
+        poor = status.state in {RunnerState.STOPPED, RunnerState.WAITING} or lag > lag_allowed
+        facts: dict[str, Any] = {
+            "state": status.state,
+            "position": status.position,
+            "lag": lag,
+            "generation": status.generation,
+        }
+        if status.error:
+            facts["error"] = status.error
+        return Check(HealthStatus.DEGRADED if poor else HealthStatus.HEALTHY, facts)
+
+    return look
+
+
+def look_at_dead_letters(letters: DeadLetters) -> Look:
+    """How many dead letters wait for somebody to look at them."""
+
+    async def look() -> Check:
+        count = await letters.count()
+        status = HealthStatus.DEGRADED if count else HealthStatus.HEALTHY
+        return Check(status, {"count": count})
+
+    return look

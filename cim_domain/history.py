@@ -1,0 +1,132 @@
+"""Aggregates as they are known: state, position, and what each command has done."""
+
+from collections import OrderedDict
+from typing import Protocol
+
+from attrs import define, field
+
+from cim_domain.aggregate import Aggregate, AggregateModel
+from cim_domain.domain import Domain
+from cim_domain.errors import Failed
+from cim_domain.messages import Event
+from cim_domain.metadata import Metadata
+from cim_domain.outcome import EventReference
+from cim_domain.store.port import START, EventStore, Position
+
+
+@define
+class Done:
+    """What one command has done to an aggregate."""
+
+    version: int
+    sequence: int
+    events: tuple[EventReference, ...]
+
+    def extended(self, event: EventReference, position: Position) -> "Done":
+        """The same with one more event."""
+        return Done(position.version, position.sequence, (*self.events, event))
+
+
+@define
+class Known:
+    """An aggregate as far as its history is known."""
+
+    state: Aggregate
+    position: Position = START
+    done: dict[str, Done] = field(factory=dict)
+    """By the id of the command, so that one that comes again gets its first outcome."""
+
+    def take_in(self, state: Aggregate, metadata: Metadata) -> None:
+        """Move on by one stored event, which leads to `state`."""
+        self.state = state
+        self.position = Position(metadata.aggregate_version, metadata.sequence)
+        event = EventReference(metadata.message_id, metadata.message_type)
+        before = self.done.get(metadata.causation_id, Done(0, 0, ()))
+        self.done[metadata.causation_id] = before.extended(event, self.position)
+
+
+class Repository(Protocol):
+    """Gives aggregates as they are known, each to one user at a time, who may change it."""
+
+    async def recall(self, model: AggregateModel, aggregate_id: str) -> Known:
+        """The aggregate as it is, or as it lately was. Raises `Unavailable` and `Failed`."""
+
+    async def renew(self, model: AggregateModel, aggregate_id: str, known: Known) -> Known:
+        """The aggregate as it is now, from what is known of it. Raises `Unavailable`, `Failed`."""
+
+    def keep(self, model: AggregateModel, aggregate_id: str, known: Known) -> None:
+        """Take note of an aggregate that has moved on."""
+
+
+class ReplayingRepository:
+    """Replays each aggregate from the log, every time."""
+
+    def __init__(self, domain: Domain, store: EventStore) -> None:
+        self._domain = domain
+        self._store = store
+
+    async def recall(self, model: AggregateModel, aggregate_id: str) -> Known:
+        """See `Repository.recall`."""
+        return await self.renew(model, aggregate_id, Known(model.initial))
+
+    async def renew(self, model: AggregateModel, aggregate_id: str, known: Known) -> Known:
+        """See `Repository.renew`."""
+        records = await self._store.load(model.name, aggregate_id, known.position)
+        for record in records:
+            event = self._domain.read_event(record.metadata, record.data)
+            known.take_in(evolve_on(model, known.state, event, record.metadata), record.metadata)
+        return known
+
+    def keep(self, model: AggregateModel, aggregate_id: str, known: Known) -> None:
+        """Nothing is kept."""
+
+
+class CachingRepository:
+    """Keeps the aggregates used last, up to `size` of them, and asks `inner` for the others."""
+
+    def __init__(self, inner: Repository, size: int = 10_000) -> None:
+        if size < 1:
+            raise ValueError("the size of a cache is 1 or more")
+        self._inner = inner
+        self._size = size
+        self._known: OrderedDict[tuple[str, str], Known] = OrderedDict()
+
+    async def recall(self, model: AggregateModel, aggregate_id: str) -> Known:
+        """See `Repository.recall`."""
+        name = (model.name, aggregate_id)
+        known = self._known.get(name)
+        if known is None:
+            return await self._inner.recall(model, aggregate_id)
+        self._known.move_to_end(name)
+        return known
+
+    async def renew(self, model: AggregateModel, aggregate_id: str, known: Known) -> Known:
+        """See `Repository.renew`."""
+        # Half-way through, an aggregate is in no state to be used by the next command.
+        self._known.pop((model.name, aggregate_id), None)
+        renewed = await self._inner.renew(model, aggregate_id, known)
+        self.keep(model, aggregate_id, renewed)
+        return renewed
+
+    def keep(self, model: AggregateModel, aggregate_id: str, known: Known) -> None:
+        """See `Repository.keep`."""
+        name = (model.name, aggregate_id)
+        self._known[name] = known
+        self._known.move_to_end(name)
+        while len(self._known) > self._size:
+            self._known.popitem(last=False)
+        self._inner.keep(model, aggregate_id, known)
+
+
+def evolve_on(
+    model: AggregateModel, state: Aggregate, event: Event, metadata: Metadata
+) -> Aggregate:
+    """The state after a stored event. Raises `Failed` with the code ``cannot_evolve``."""
+    try:
+        return model.evolve(state, event, metadata)
+    except Exception as error:
+        raise Failed(
+            f"{metadata.message_type} (sequence {metadata.sequence}) cannot be applied to"
+            f" the {model.name} {metadata.aggregate_id}: {type(error).__name__}",
+            code="cannot_evolve",
+        ) from error

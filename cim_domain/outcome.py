@@ -1,0 +1,65 @@
+"""What came of a command: the one shape that every reply to one has."""
+
+from typing import Any
+
+import orjson
+from attrs import frozen
+
+from cim_domain.errors import RequestError, Status
+from cim_domain.metadata import Metadata
+
+
+@frozen
+class EventReference:
+    """An event that a command led to."""
+
+    id: str
+    type: str
+
+
+@frozen(kw_only=True)
+class Outcome:
+    """What came of a command. What cannot be known, because the command could not be read, is None.
+
+    `version` and `sequence` are the aggregate's after the command: how many events it has, and the
+    place of the last one in the domain's log.
+    """
+
+    status: Status
+    command_id: str | None
+    correlation_id: str | None
+    aggregate_id: str | None = None
+    version: int | None = None
+    sequence: int | None = None
+    events: tuple[EventReference, ...] = ()
+    error: RequestError | None = None
+
+    @classmethod
+    def refused(cls, error: RequestError, metadata: Metadata | None = None) -> "Outcome":
+        """Of a command that was not carried out."""
+        return cls(
+            status=error.status,
+            command_id=metadata.message_id if metadata else None,
+            correlation_id=metadata.correlation_id if metadata else None,
+            aggregate_id=metadata.aggregate_id if metadata else None,
+            error=error,
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        """The reply: `error` is there only unless accepted."""
+        reply: dict[str, Any] = {
+            "status": self.status,
+            "command_id": self.command_id,
+            "correlation_id": self.correlation_id,
+            "aggregate_id": self.aggregate_id,
+            "version": self.version,
+            "sequence": self.sequence,
+            "events": [{"id": event.id, "type": event.type} for event in self.events],
+        }
+        if self.error is not None:
+            reply["error"] = self.error.as_dict()
+        return reply
+
+    def to_wire(self) -> bytes:
+        """The reply as JSON."""
+        return orjson.dumps(self.as_dict())

@@ -1,0 +1,387 @@
+"""Running a projection: from the log into its views, in order, from its checkpoint on.
+
+A slice of the log becomes one transaction: the changed views and the new checkpoint. A crash
+between any two steps repeats nothing and drops nothing.
+"""
+
+import asyncio
+import logging
+import random
+from collections.abc import Sequence
+from contextlib import aclosing, suppress
+from enum import StrEnum
+
+from attrs import frozen
+
+from cim_domain.backoff import Backoff
+from cim_domain.codec import event_headers
+from cim_domain.dead_letters import DeadLetter, DeadLetters
+from cim_domain.domain import Domain
+from cim_domain.errors import Failed, RequestError, Unavailable
+from cim_domain.messages import Event
+from cim_domain.projection import ProjectionModel, Projector
+from cim_domain.store.port import EventRecord, EventStore, Slice
+from cim_domain.subjects import Subjects
+from cim_domain.view import View, Views
+from cim_domain.views.port import (
+    Change,
+    CheckpointMoved,
+    RowKey,
+    Superseded,
+    ViewDatabase,
+    ViewStore,
+)
+
+logger = logging.getLogger("cim_domain.projections")
+
+IDLE_CHECKPOINT = 1000
+"""Events that change no view move the stored checkpoint only every so many: writing costs."""
+
+_RETRY = Backoff(first_delay=0.1, ceiling=5)
+
+
+class OnPoison(StrEnum):
+    """What happens at an event that cannot be projected, once it is among the dead letters."""
+
+    STOP = "stop"
+    SKIP = "skip"
+
+
+class RunnerState(StrEnum):
+    """How a projection fares."""
+
+    STARTING = "starting"
+    CATCHING_UP = "catching_up"
+    LIVE = "live"
+    WAITING = "waiting"
+    """For its views or the log, which are away; it goes on by itself."""
+    STOPPED = "stopped"
+    """At an event that cannot be projected; it needs a person."""
+
+
+@frozen
+class ProjectionStatus:
+    """How far a projection is, and what is in its way. Positions are sequences of the log."""
+
+    name: str
+    version: int
+    generation: int
+    state: RunnerState
+    position: int
+    head: int
+    error: str | None
+
+    @property
+    def lag(self) -> int:
+        """How many events of the log it has not read yet."""
+        return max(0, self.head - self.position)
+
+
+class _Poison(Exception):
+    """An event that cannot be projected."""
+
+    def __init__(self, record: EventRecord, error: RequestError) -> None:
+        super().__init__(error.message)
+        self.record = record
+        self.error = error
+
+
+class ProjectionRunner:
+    """Keeps the views of one projection up to the log, until it is cancelled."""
+
+    def __init__(
+        self,
+        domain: Domain,
+        model: ProjectionModel,
+        log: EventStore,
+        database: ViewDatabase,
+        dead_letters: DeadLetters,
+        subjects: Subjects,
+        on_poison: OnPoison = OnPoison.STOP,
+    ) -> None:
+        self._domain = domain
+        self._model = model
+        self._log = log
+        self._database = database
+        self._dead_letters = dead_letters
+        self._subjects = subjects
+        self._on_poison = on_poison
+        self._projectors: dict[str, tuple[Projector, ...]] = {
+            event.message_type: projectors for event, projectors in model.events.items()
+        }
+        self._views: ViewStore | None = None
+        self._checkpoint = 0
+        self._position = 0
+        self._head = 0
+        self._state = RunnerState.STARTING
+        self._error: str | None = None
+        self._waiting: list[tuple[int, asyncio.Future[None]]] = []
+        self._failures = 0
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def status(self) -> ProjectionStatus:
+        """How it fares now."""
+        return ProjectionStatus(
+            name=self._model.name,
+            version=self._model.version,
+            generation=self._views.generation if self._views else 0,
+            state=self._state,
+            position=self._position,
+            head=max(self._head, self._position),
+            error=self._error,
+        )
+
+    @property
+    def position(self) -> int:
+        """The sequence of the last event that the views have taken in."""
+        return self._position
+
+    def reader(self, organization_id: str | None) -> Views:
+        """The views as queries may read them.
+
+        Raises `Unavailable` (``rebuilding``) while they are being built for this version.
+        """
+        if self._views is None or not self._views.live:
+            raise Unavailable(
+                f"the views of {self._model.name} are being built:"
+                f" {self._position} of {max(self._head, self._position)} events are read",
+                code="rebuilding",
+                details={"position": self._position, "head": self._head},
+            )
+        return self._views.reader(organization_id)
+
+    async def reached(self, sequence: int, seconds: float) -> None:
+        """Wait until the views have taken in the event at `sequence`.
+
+        Raises `Unavailable` (``behind``) when that takes longer than `seconds`.
+        """
+        if self._position >= sequence:
+            return
+        arrived: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        entry = (sequence, arrived)
+        self._waiting.append(entry)
+        try:
+            async with asyncio.timeout(seconds):
+                await arrived
+        except TimeoutError:
+            raise Unavailable(
+                f"the views of {self._model.name} have read up to {self._position}, not to"
+                f" {sequence}, within {seconds:g} s",
+                code="behind",
+                details={"sequence": self._position, "min_sequence": sequence},
+            ) from None
+        finally:
+            with suppress(ValueError):
+                self._waiting.remove(entry)
+
+    async def open(self) -> None:
+        """Open the views. Raises `ConfigurationError` and `Unavailable`."""
+        self._views = await self._database.open(self._model)
+        await self._reread_checkpoint(self._views)
+
+    def start(self) -> None:
+        """Run in the background until `stop`."""
+        self._task = asyncio.create_task(self.run())
+
+    async def stop(self) -> None:
+        """End what `start` began, between two transactions, and store the checkpoint."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+            self._task = None
+        try:
+            await self.save()
+        except (Unavailable, CheckpointMoved, Superseded) as error:
+            # No more than what was read since is read again.
+            logger.info("the checkpoint of %s was not stored: %s", self._model.name, error)
+
+    async def run(self) -> None:
+        """Read the log into the views until cancelled, or until stopped by an event."""
+        while True:
+            try:
+                await self._follow()
+            except Superseded:
+                self._views = None
+            except RequestError as error:
+                self._state, self._error = RunnerState.WAITING, error.message
+                logger.warning("projection %s waits: %s", self._model.name, error.message)
+                await asyncio.sleep(_RETRY.delay(self._failures, random.random()))  # noqa: S311
+                self._failures += 1
+            except _Poison as poison:
+                self._state, self._error = RunnerState.STOPPED, poison.error.message
+                logger.error("projection %s stops: %s", self._model.name, self._error)  # noqa: TRY400
+                return
+
+    async def save(self) -> None:
+        """Store the checkpoint, where it has moved over events that changed no view."""
+        if self._views is not None and self._position > self._checkpoint:
+            await self._commit(self._views, (), self._position)
+
+    async def _follow(self) -> None:
+        if self._views is None:
+            await self.open()
+        async with aclosing(self._log.follow(self._position)) as slices:
+            async for part in slices:
+                await self._take_in(part)
+                self._failures = 0
+
+    async def _take_in(self, part: Slice) -> None:
+        views = self._views
+        if views is None:
+            raise Superseded
+        self._head = max(self._head, part.head)
+        records = self._unread(part.records)
+        while records:
+            await self._project(views, records)
+            records = self._unread(records)
+        behind = self._head > self._position
+        if not behind and not views.live and await self._database.switch(views):
+            logger.info("projection %s is built; queries read it now", self._model.name)
+        self._state = RunnerState.CATCHING_UP if behind else RunnerState.LIVE
+        self._error = None
+
+    def _unread(self, records: Sequence[EventRecord]) -> Sequence[EventRecord]:
+        if not records or records[0].metadata.sequence > self._position:
+            return records
+        return [one for one in records if one.metadata.sequence > self._position]
+
+    async def _project(self, views: ViewStore, records: Sequence[EventRecord]) -> None:
+        """Take in records as one transaction: all of them, or those before one that cannot be."""
+        steps, poison = self._read(records)
+        batch = _Batch(await _rows(views, steps))
+        for step in steps:
+            try:
+                batch.apply(step)
+            except Exception as error:  # noqa: BLE001 - the model's mistake, at this event alone
+                poison = _Poison(step.record, _cannot_project(self._model, step.record, error))
+                break
+        end = poison.record.metadata.sequence - 1 if poison else records[-1].metadata.sequence
+        changes = batch.changes()
+        if changes or end - self._checkpoint >= IDLE_CHECKPOINT:
+            try:
+                await self._commit(views, changes, end)
+            except CheckpointMoved:
+                # Another instance was quicker with some of these: go on from where it is.
+                await self._reread_checkpoint(views)
+                return
+        self._move_to(end)
+        if poison:
+            await self._bury(poison)
+            self._move_to(poison.record.metadata.sequence)
+
+    def _read(self, records: Sequence[EventRecord]) -> tuple[list["_Step"], _Poison | None]:
+        """The events that concern this projection, up to the first that cannot be read."""
+        steps: list[_Step] = []
+        for record in records:
+            projectors = self._projectors.get(record.metadata.message_type)
+            if projectors is None:
+                continue
+            try:
+                event = self._domain.read_event(record.metadata, record.data)
+                steps.append(_step(record, event, projectors))
+            except RequestError as error:
+                return steps, _Poison(record, error)
+            except Exception as error:  # noqa: BLE001 - a key function's mistake, at this event
+                return steps, _Poison(record, _cannot_project(self._model, record, error))
+        return steps, None
+
+    async def _commit(self, views: ViewStore, changes: Sequence[Change], end: int) -> None:
+        await views.commit(changes, expected=self._checkpoint, checkpoint=end)
+        self._checkpoint = end
+
+    async def _reread_checkpoint(self, views: ViewStore) -> None:
+        self._checkpoint = await views.checkpoint()
+        self._move_to(self._checkpoint)
+
+    async def _bury(self, poison: _Poison) -> None:
+        """Put the event among the dead letters. Raises it where the projection stops at it."""
+        metadata = poison.record.metadata
+        letter = DeadLetter.about(
+            poison.error,
+            consumer=f"projection.{self._model.name}",
+            subject=self._subjects.journal(metadata.message_type, metadata.aggregate_id or "_"),
+            headers=event_headers(metadata),
+            data=poison.record.data,
+            sequence=metadata.sequence,
+        )
+        await self._dead_letters.put(letter)
+        if self._on_poison is OnPoison.STOP:
+            raise poison
+        logger.error("projection %s skips: %s", self._model.name, poison.error.message)
+
+    def _move_to(self, position: int) -> None:
+        self._position = max(self._position, position)
+        for sequence, arrived in self._waiting:
+            if sequence <= self._position and not arrived.done():
+                arrived.set_result(None)
+
+
+@frozen
+class _Step:
+    """One event, and the rows that each projector changes on it."""
+
+    record: EventRecord
+    event: Event
+    targets: tuple[tuple[Projector, tuple[RowKey, ...]], ...]
+
+
+def _step(record: EventRecord, event: Event, projectors: tuple[Projector, ...]) -> _Step:
+    organization = record.metadata.organization_id or ""
+    return _Step(
+        record,
+        event,
+        tuple(
+            (one, tuple((organization, key) for key in one.keys(event, record.metadata)))
+            for one in projectors
+        ),
+    )
+
+
+async def _rows(views: ViewStore, steps: Sequence[_Step]) -> dict[type[View], dict[RowKey, View]]:
+    """The views that the steps change, as they are."""
+    wanted: dict[type[View], dict[RowKey, None]] = {}
+    for step in steps:
+        for projector, rows in step.targets:
+            wanted.setdefault(projector.view, {}).update(dict.fromkeys(rows))
+    return {view: dict(await views.load(view, rows)) for view, rows in wanted.items()}
+
+
+class _Batch:
+    """Views on their way from one checkpoint to the next."""
+
+    def __init__(self, rows: dict[type[View], dict[RowKey, View]]) -> None:
+        self._rows: dict[type[View], dict[RowKey, View | None]] = {
+            view: dict(found) for view, found in rows.items()
+        }
+        self._changed: dict[tuple[type[View], RowKey], None] = {}
+
+    def apply(self, step: _Step) -> None:
+        """Change the views on one event: all that it concerns, or none where one raises."""
+        results = [
+            (projector.view, row, self._changed_view(projector, row, step))
+            for projector, rows in step.targets
+            for row in rows
+        ]
+        for view, row, value in results:
+            self._rows[view][row] = value
+            self._changed[view, row] = None
+
+    def changes(self) -> list[Change]:
+        """What has changed, each row once."""
+        return [Change(view, row, self._rows[view][row]) for view, row in self._changed]
+
+    def _changed_view(self, projector: Projector, row: RowKey, step: _Step) -> View | None:
+        before = self._rows[projector.view].get(row)
+        return projector.change(before, step.event, step.record.metadata)
+
+
+def _cannot_project(model: ProjectionModel, record: EventRecord, error: Exception) -> Failed:
+    metadata = record.metadata
+    logger.error("projection %s failed", model.name, exc_info=error)
+    return Failed(
+        f"{metadata.message_type} (sequence {metadata.sequence}) cannot be projected by"
+        f" {model.name}: {type(error).__name__}",
+        code="cannot_project",
+        details={"type": metadata.message_type, "sequence": metadata.sequence},
+    )

@@ -1,0 +1,225 @@
+"""A domain as a NATS service: everything put together, started in order and stopped in order.
+
+    async with Service(domain, load_settings()):
+        await stop.wait()
+
+Commands on ``nix.cmd.>``, queries on ``nix.query.>``, health, and service discovery. Instances of
+a service share the requests between them.
+"""
+
+import logging
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from functools import partial
+from importlib.metadata import version as version_of
+from typing import Any, Self
+from uuid import uuid4
+
+from cim_domain.answering import Answerer
+from cim_domain.dead_letters import DeadLetters
+from cim_domain.domain import Domain
+from cim_domain.errors import ConfigurationError
+from cim_domain.execution import Executor
+from cim_domain.handlers import CommandHandler, HealthHandler, QueryHandler
+from cim_domain.health import Health, Look, look_at_dead_letters, look_at_projection, timed
+from cim_domain.history import CachingRepository, ReplayingRepository
+from cim_domain.metadata import utc_now
+from cim_domain.nats.client import round_trip
+from cim_domain.nats.config import NatsSettings
+from cim_domain.nats.dead_letters import StreamDeadLetters, dead_letter_stream
+from cim_domain.nats.discovery import Discovery
+from cim_domain.nats.link import Link
+from cim_domain.nats.requirements import require_server
+from cim_domain.nats.responder import Responder
+from cim_domain.nats.streams import ensure_stream
+from cim_domain.projecting import ProjectionRunner
+from cim_domain.settings import ServiceSettings
+from cim_domain.store.jetstream import JetStreamEvents, Patience, event_stream
+from cim_domain.store.port import EventStore
+from cim_domain.subjects import Subjects
+from cim_domain.views.memory import MemoryViews
+from cim_domain.views.port import ViewDatabase
+from cim_domain.views.sql import SqlViews
+
+logger = logging.getLogger("cim_domain.service")
+
+VERSION = version_of("cim-domain")
+
+
+class Service:
+    """One instance of a domain's service; as an async context manager it starts and stops."""
+
+    def __init__(
+        self,
+        domain: Domain,
+        nats: NatsSettings,
+        settings: ServiceSettings | None = None,
+        *,
+        url: str | None = None,
+        looks: Mapping[str, Look] | None = None,
+    ) -> None:
+        """`url` takes the place of the settings' own; `looks` are further checks of health."""
+        self.domain = domain
+        self.instance = uuid4().hex
+        self.subjects = Subjects(domain.name, nats.subject_prefix)
+        self._nats = nats
+        self._settings = settings or ServiceSettings()
+        self._url = url
+        self._more_looks = looks or {}
+        self._stack = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.stop()
+
+    async def start(self) -> None:
+        """Connect, see that the streams are as needed, and answer from now on.
+
+        Raises `ConfigurationError` and `Unavailable`; nothing is left running then.
+        """
+        async with AsyncExitStack() as stack:
+            await self._start(stack)
+            self._stack = stack.pop_all()
+        logger.info("%s is ready (instance %s)", self.subjects.service, self.instance)
+
+    async def stop(self) -> None:
+        """Take nothing new, finish and answer what is in flight, store checkpoints, disconnect."""
+        await self._stack.aclose()
+        logger.info("%s has stopped (instance %s)", self.subjects.service, self.instance)
+
+    async def health(self) -> dict[str, Any]:
+        """The report that requests for health get, measured now."""
+        return await self._health.report()
+
+    async def _start(self, stack: AsyncExitStack) -> None:
+        link = await Link.open(self._nats, name=self.subjects.service, url=self._url)
+        stack.push_async_callback(link.drain)
+        await require_server(link)
+        replicas = self._nats.replicas
+        await ensure_stream(link.requests, event_stream(self.subjects, replicas))
+        letters = await self._dead_letters(link, replicas)
+        log = JetStreamEvents(link, self.subjects, Patience(budget=self._settings.store_patience))
+        database = open_views(self._settings, self._nats, self.domain)
+        stack.push_async_callback(database.close)
+        runners = await self._run_projections(stack, log, database, letters)
+        executor = self._executor(log)
+        answerer = Answerer(
+            self.domain,
+            runners,
+            limit=self._settings.queries_in_flight,
+            wait=self._settings.query_wait,
+            patience=self._settings.query_patience,
+        )
+        self._health = self._looks(link, log, runners, letters)
+        await self._respond(stack, link, executor, answerer, letters)
+
+    async def _dead_letters(self, link: Link, replicas: int) -> StreamDeadLetters:
+        stream = self.subjects.dead_letter_stream
+        definition = dead_letter_stream(stream, self.subjects.dead_letters, replicas)
+        await ensure_stream(link.requests, definition)
+        return StreamDeadLetters(link, stream, self.subjects.dead_letter_root)
+
+    def _executor(self, log: EventStore) -> Executor:
+        replaying = ReplayingRepository(self.domain, log)
+        return Executor(
+            self.domain,
+            log,
+            CachingRepository(replaying, self._settings.cache),
+            source=self.subjects.service,
+            limit=self._settings.commands_in_flight,
+        )
+
+    async def _run_projections(
+        self,
+        stack: AsyncExitStack,
+        log: EventStore,
+        database: ViewDatabase,
+        letters: DeadLetters,
+    ) -> dict[str, ProjectionRunner]:
+        runners = {
+            name: ProjectionRunner(
+                self.domain, model, log, database, letters, self.subjects, self._settings.on_poison
+            )
+            for name, model in self.domain.projections.items()
+        }
+        for runner in runners.values():
+            await runner.open()
+            stack.push_async_callback(runner.stop)
+            runner.start()
+        return runners
+
+    def _looks(
+        self,
+        link: Link,
+        log: EventStore,
+        runners: Mapping[str, ProjectionRunner],
+        letters: DeadLetters,
+    ) -> Health:
+        async def connection() -> Mapping[str, Any]:
+            await round_trip(link.client, seconds=2.0)
+            return {"reconnects": link.reconnects}
+
+        async def stream() -> Mapping[str, Any]:
+            return {"name": self.subjects.event_stream, "last_sequence": await log.head()}
+
+        looks: dict[str, Look] = {"connection": timed(connection), "stream": timed(stream)}
+        for name, runner in runners.items():
+            looks[f"projection.{name}"] = look_at_projection(
+                partial(getattr, runner, "status"), log.head, self._settings.lag_allowed
+            )
+        looks["dead_letters"] = look_at_dead_letters(letters)
+        looks.update(self._more_looks)
+        return Health(self.subjects.service, VERSION, looks, utc_now)
+
+    async def _respond(
+        self,
+        stack: AsyncExitStack,
+        link: Link,
+        executor: Executor,
+        answerer: Answerer,
+        letters: DeadLetters,
+    ) -> None:
+        commands = CommandHandler(self.domain, self.subjects, executor, letters)
+        queries = QueryHandler(self.subjects, answerer)
+        health = HealthHandler(self._health)
+        subjects = self.subjects
+        responders = [
+            Responder(link, "commands", subjects.commands, commands.handle, commands.error),
+            Responder(link, "queries", subjects.queries, queries.handle, queries.error),
+            Responder(link, "health", subjects.health, health.handle, queries.error),
+        ]
+        discovery = Discovery(
+            link,
+            name=subjects.service,
+            instance=self.instance,
+            version=VERSION,
+            description=f"the domain {self.domain.name}, event-sourced",
+            responders=responders,
+        )
+        for responder in responders:
+            await responder.start()
+            stack.push_async_callback(responder.stop)
+        await discovery.start()
+        stack.push_async_callback(discovery.stop)
+        # Requests from anywhere find somebody from here on.
+        await round_trip(link.client)
+
+
+def open_views(settings: ServiceSettings, nats: NatsSettings, domain: Domain) -> ViewDatabase:
+    """The database that the settings name. Nothing is opened yet, save a missing directory made."""
+    views = settings.views.get_secret_value()
+    if views == "memory":
+        return MemoryViews()
+    if views == "sqlite":
+        directory = nats.data_directory
+        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        return SqlViews.sqlite(directory / f"{domain.name}-views.sqlite3", domain.name)
+    if views.startswith(("postgresql://", "postgresql+psycopg://")):
+        url = "postgresql+psycopg://" + views.partition("://")[2]
+        return SqlViews.postgresql(url, domain.name)
+    raise ConfigurationError(
+        "CIM_DOMAIN_VIEWS (service.views): expected sqlite, memory or a URL postgresql://..."
+    )

@@ -1,0 +1,142 @@
+"""PostgreSQL: views that several instances of a service share."""
+
+from collections.abc import Mapping
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from attrs import define, field
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.exc import ArgumentError, DBAPIError
+
+from cim_domain.errors import CimError, ConfigurationError, Failed, Unavailable
+
+_CONNECT_SECONDS = 5
+
+_LOCKED = {"40001", "40P01", "55P03", "57014"}
+"""A transaction that lost against another, or waited for too long."""
+
+_FULL = {"53100", "53200"}
+_AWAY = ("08", "25006", "53", "57P")
+
+
+@define(eq=False)
+class PostgresqlBackend:
+    """See `Backend`."""
+
+    engine: sa.Engine
+    _domain: str
+    recovered: Path | None = field(default=None, init=False)
+
+    @classmethod
+    def at(cls, url: str, domain: str, *, connections: int, patience: float) -> "PostgresqlBackend":
+        """A database by its URL, with or without the driver's name in it.
+
+        Raises `ConfigurationError`; errors never show the URL, which may hold a password.
+        """
+        try:
+            given = sa.make_url(url)
+        except ArgumentError as error:
+            raise ConfigurationError(
+                "the URL of the views is none: postgresql+psycopg://user:password@host/database"
+            ) from error
+        if given.drivername not in {"postgresql", "postgresql+psycopg"}:
+            raise ConfigurationError(
+                f"views cannot be kept at {given.drivername!r}: postgresql+psycopg is the way"
+            )
+        try:
+            engine = sa.create_engine(
+                given.set(drivername="postgresql+psycopg"),
+                paramstyle="format",
+                hide_parameters=True,
+                pool_size=connections,
+                max_overflow=0,
+                pool_pre_ping=True,
+                connect_args=_connect_args(domain, patience, given.query),
+            )
+        except ModuleNotFoundError as error:
+            raise ConfigurationError(
+                "views in PostgreSQL need psycopg: pip install 'cim-domain[postgresql]'"
+            ) from error
+        return cls(engine, domain)
+
+    def prepare(self) -> None:
+        """See `Backend`."""
+        with self.engine.connect() as connection:
+            encoding = connection.execute(sa.text("SHOW server_encoding")).scalar_one()
+        if encoding != "UTF8":
+            raise ConfigurationError(
+                f"the database at {self._place} has the encoding {encoding}; views need UTF8:"
+                " createdb --encoding=UTF8 --template=template0"
+            )
+
+    def lock_registry(self, connection: sa.Connection) -> None:
+        """See `Backend`."""
+        digest = blake2b(f"cim views {self._domain}".encode(), digest_size=8).digest()
+        number = int.from_bytes(digest, signed=True)
+        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(number)))
+
+    def upsert(self, table: sa.Table) -> sa.Insert:
+        """See `Backend`."""
+        insert = postgresql.insert(table)
+        others = [column.key for column in table.columns if not column.primary_key]
+        return insert.on_conflict_do_update(
+            index_elements=list(table.primary_key),
+            set_={key: insert.excluded[key] for key in others},
+        )
+
+    def write_many(self, connection: sa.Connection, text: str, rows: list[tuple[Any, ...]]) -> None:
+        """See `Backend`."""
+        connection.exec_driver_sql(text, rows)
+
+    def position(self, text: sa.ColumnElement[str], part: str) -> sa.ColumnElement[int]:
+        """See `Backend`."""
+        return sa.func.strpos(text, part)
+
+    def ascending(self, column: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
+        """See `Backend`."""
+        return column.asc().nulls_first()
+
+    def translate(self, error: DBAPIError) -> CimError:
+        """See `Backend`."""
+        state: str | None = getattr(error.orig, "sqlstate", None)
+        if state in _FULL:
+            return Unavailable(
+                f"there is no room for the views at {self._place} ({state}): free space there;"
+                " nothing was changed, and work goes on by itself then",
+                code="views_full",
+            )
+        if state in _LOCKED:
+            return Unavailable(
+                f"the views at {self._place} were locked for too long ({state}); nothing was"
+                " changed, try again",
+                code="views_locked",
+            )
+        if state is None or state.startswith(_AWAY):
+            return Unavailable(
+                f"the views at {self._place} cannot be used ({state or 'no connection'}): check"
+                " that PostgreSQL runs there and takes this service's user and password",
+                code="views_unavailable",
+            )
+        return Failed(f"the views at {self._place} failed: SQLSTATE {state}", code="views_failed")
+
+    def release(self) -> None:
+        """See `Backend`."""
+        self.engine.dispose()
+
+    @property
+    def _place(self) -> str:
+        url = self.engine.url
+        return f"{url.host or 'the local socket'}/{url.database or ''}"
+
+
+def _connect_args(domain: str, patience: float, given: Mapping[str, Any]) -> dict[str, str | int]:
+    """What a connection is opened with, unless the URL says otherwise."""
+    ours: dict[str, str | int] = {
+        "client_encoding": "utf8",
+        "connect_timeout": _CONNECT_SECONDS,
+        "application_name": f"cim-domain-{domain}",
+        "options": f"-c lock_timeout={int(patience * 1000)}",
+    }
+    return {name: value for name, value in ours.items() if name not in given}

@@ -1,0 +1,52 @@
+"""What differs from one SQL database to the next, behind one port."""
+
+from pathlib import Path
+from typing import Any, Protocol
+
+from sqlalchemy import ColumnElement, Connection, Engine, Table
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.sql.dml import Insert
+
+from cim_domain.errors import CimError
+
+WRITES = "cim_writes"
+"""The execution option of a connection that is going to write."""
+
+
+class Backend(Protocol):
+    """One kind of database. Everything but `engine` is called in the writer's thread, unless said.
+
+    `engine` has a connection for every thread and hides the parameters of statements from errors.
+    """
+
+    @property
+    def engine(self) -> Engine:
+        """Connections; used from every thread."""
+
+    @property
+    def recovered(self) -> Path | None:
+        """Where `prepare` set aside what was damaged."""
+
+    def prepare(self) -> None:
+        """Make the database ready. Raises `ConfigurationError`, `Unavailable` and `DBAPIError`."""
+
+    def lock_registry(self, connection: Connection) -> None:
+        """Let no other process change generations until this transaction ends."""
+
+    def upsert(self, table: Table) -> Insert:
+        """An insert that replaces the row with the same primary key."""
+
+    def write_many(self, connection: Connection, text: str, rows: list[tuple[Any, ...]]) -> None:
+        """Execute a statement of the driver's style for each row."""
+
+    def position(self, text: ColumnElement[str], part: str) -> ColumnElement[int]:
+        """Where a text holds a part, character by character, counted from 1; 0: nowhere."""
+
+    def ascending(self, column: ColumnElement[Any]) -> ColumnElement[Any]:
+        """A column that may be NULL, in an index's ascending order: NULL comes first."""
+
+    def translate(self, error: DBAPIError) -> CimError:
+        """The kit's error for one of the driver's; called from every thread."""
+
+    def release(self) -> None:
+        """Let go of everything; nothing is called afterwards."""

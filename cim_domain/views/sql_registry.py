@@ -1,0 +1,99 @@
+"""The rows of the registry: which generations of a projection there are, and how far they are."""
+
+import orjson
+import sqlalchemy as sa
+from attrs import frozen
+
+from cim_domain.views.generations import TAKES_EVENTS, Generation, State, superseded
+from cim_domain.views.port import CheckpointMoved
+from cim_domain.views.sql_tables import ViewTable, registry_table
+
+
+@frozen(eq=False)
+class Registry:
+    """The generations of all projections of a domain. Every method works within a transaction."""
+
+    table: sa.Table
+
+    @classmethod
+    def of(cls, domain: str) -> "Registry":
+        """The registry of a domain."""
+        return cls(registry_table(domain))
+
+    def create(self, connection: sa.Connection) -> None:
+        """Make the table, where it is not there."""
+        self.table.create(connection, checkfirst=True)
+
+    def generations(self, connection: sa.Connection, name: str, *, lock: bool) -> list[Generation]:
+        """Those of a projection; locked ones keep their checkpoint until the transaction ends."""
+        asked = sa.select(self.table).where(self.table.c.projection == name)
+        rows = connection.execute(asked.with_for_update() if lock else asked)
+        return [
+            Generation(row.generation, row.version, row.layout, row.checkpoint, State(row.state))
+            for row in rows
+        ]
+
+    def add(
+        self, connection: sa.Connection, name: str, made: Generation, tables: list[ViewTable]
+    ) -> None:
+        """Note a new generation and make its tables."""
+        names = [made_table.table.name for made_table in tables]
+        connection.execute(
+            self.table.insert().values(
+                projection=name,
+                generation=made.number,
+                version=made.version,
+                layout=made.layout,
+                checkpoint=made.checkpoint,
+                state=made.state.value,
+                tables=orjson.dumps(names).decode(),
+            )
+        )
+        for made_table in tables:
+            made_table.table.create(connection)
+
+    def become(self, connection: sa.Connection, name: str, number: int, state: State) -> None:
+        """Set the state of a generation."""
+        connection.execute(
+            self.table.update().where(*self._row(name, number)).values(state=state.value)
+        )
+
+    def drop(self, connection: sa.Connection, name: str, number: int) -> None:
+        """Drop a generation's tables; its number stays taken."""
+        asked = sa.select(self.table.c.tables).where(*self._row(name, number))
+        for table in orjson.loads(connection.execute(asked).scalar_one()):
+            sa.Table(table, sa.MetaData()).drop(connection, checkfirst=True)
+        self.become(connection, name, number, State.DROPPED)
+
+    def move(
+        self, connection: sa.Connection, name: str, number: int, expected: int, checkpoint: int
+    ) -> None:
+        """Move a checkpoint. Raises `CheckpointMoved` and `Superseded`."""
+        moved = connection.execute(
+            self.table.update()
+            .where(*self._row(name, number), self.table.c.checkpoint == expected)
+            .where(self.table.c.state.in_([state.value for state in TAKES_EVENTS]))
+            .values(checkpoint=checkpoint)
+        )
+        if moved.rowcount == 0:
+            self.checkpoint(connection, name, number)
+            raise CheckpointMoved(f"the views {name!r} are not at {expected} any more")
+
+    def checkpoint(self, connection: sa.Connection, name: str, number: int) -> int:
+        """How far a generation is. Raises `Superseded`."""
+        found = connection.execute(
+            sa.select(self.table.c.checkpoint, self.table.c.state).where(*self._row(name, number))
+        ).one_or_none()
+        if found is None or State(found.state) not in TAKES_EVENTS:
+            raise superseded(name, number)
+        return int(found.checkpoint)
+
+    def is_dropped(self, connection: sa.Connection, name: str, number: int) -> bool:
+        """Whether a generation's tables are gone."""
+        found = connection.execute(
+            sa.select(self.table.c.state).where(*self._row(name, number))
+        ).scalar_one_or_none()
+        return found is None or found == State.DROPPED.value
+
+    def _row(self, name: str, number: int) -> tuple[sa.ColumnElement[bool], ...]:
+        return self.table.c.projection == name, self.table.c.generation == number

@@ -1,0 +1,137 @@
+"""One generation of a projection's views in a database."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import TypeVar
+
+import sqlalchemy as sa
+from attrs import frozen
+
+from cim_domain.errors import CimError
+from cim_domain.projection import ProjectionModel
+from cim_domain.view import View
+from cim_domain.views.asking import organization
+from cim_domain.views.columns import comparable
+from cim_domain.views.generations import gone, superseded
+from cim_domain.views.layout import Layouts
+from cim_domain.views.port import Change, RowKey
+from cim_domain.views.sql_backend import Backend
+from cim_domain.views.sql_reader import SqlReader, read_document
+from cim_domain.views.sql_registry import Registry
+from cim_domain.views.sql_tables import DOCUMENT, KEY, OWNER, Tuple, ViewTable
+from cim_domain.views.sql_threads import Threads
+
+V = TypeVar("V", bound=View)
+T = TypeVar("T")
+
+_KEYS_AT_ONCE = 500
+"""Keys in one statement: within the limits of parameters of every database."""
+
+
+@frozen(eq=False)
+class SqlStore:
+    """One generation of one projection's views."""
+
+    model: ProjectionModel
+    generation: int
+    _threads: Threads
+    _registry: Registry
+    _layouts: Layouts
+    _tables: Mapping[type[View], ViewTable]
+    _live: Callable[[str], int | None]
+
+    @property
+    def live(self) -> bool:
+        """Whether queries read this generation, as far as this process knows."""
+        return self._live(self.model.name) == self.generation
+
+    @property
+    def backend(self) -> Backend:
+        """The kind of database."""
+        return self._threads.backend
+
+    async def checkpoint(self) -> int:
+        """See `ViewStore`."""
+        name, number = self.model.name, self.generation
+        return await self._threads.read(
+            lambda connection: self._registry.checkpoint(connection, name, number)
+        )
+
+    async def load(self, view: type[V], rows: Iterable[RowKey]) -> dict[RowKey, V]:
+        """See `ViewStore`. Raises `Superseded` once the generation has been dropped."""
+        kept = self.table(view)
+        wanted: dict[str, dict[str, RowKey]] = {}
+        for row in rows:
+            wanted.setdefault(comparable(row[0]), {})[comparable(row[1])] = row
+
+        def load(connection: sa.Connection) -> dict[RowKey, V]:
+            return {
+                keys[key]: read_document(view, document)
+                for owner, keys in wanted.items()
+                for key, document in _documents(connection, kept, owner, list(keys))
+            }
+
+        dropped = superseded(self.model.name, self.generation)
+        return await self._unless_dropped(load, dropped)
+
+    async def commit(self, changes: Sequence[Change], *, expected: int, checkpoint: int) -> None:
+        """See `ViewStore`."""
+        name, number = self.model.name, self.generation
+        for change in changes:
+            self.table(change.view)
+
+        def commit(connection: sa.Connection) -> None:
+            self._registry.move(connection, name, number, expected, checkpoint)
+            for kept, upserts, deletes in self._rows(changes):
+                if upserts:
+                    self.backend.write_many(connection, kept.upsert, upserts)
+                if deletes:
+                    self.backend.write_many(connection, kept.delete, deletes)
+
+        await self._threads.write(commit)
+
+    def reader(self, organization_id: str | None) -> SqlReader:
+        """See `ViewStore`. Queries get `Unavailable` once the generation has been dropped."""
+        return SqlReader(self, organization(organization_id))
+
+    def table(self, view: type[View]) -> ViewTable:
+        """The table of a view. Raises `ModelError` for a view of another projection."""
+        self._layouts[view]
+        return self._tables[view]
+
+    async def read(self, ask: Callable[[sa.Connection], T]) -> T:
+        """Call a query's function in a reader's thread."""
+        return await self._unless_dropped(ask, gone(self.model.name, self.generation))
+
+    def _rows(
+        self, changes: Sequence[Change]
+    ) -> Iterator[tuple[ViewTable, list[Tuple], list[Tuple]]]:
+        for view, kept in self._tables.items():
+            of_view = [change for change in changes if change.view is view]
+            upserts = [kept.row(change) for change in of_view if change.value is not None]
+            deletes = [kept.row(change) for change in of_view if change.value is None]
+            yield kept, upserts, deletes
+
+    async def _unless_dropped(self, ask: Callable[[sa.Connection], T], dropped: CimError) -> T:
+        try:
+            return await self._threads.read(ask)
+        except CimError as error:
+            if error.__cause__ is not None and await self._is_dropped():
+                raise dropped from error
+            raise
+
+    async def _is_dropped(self) -> bool:
+        name, number = self.model.name, self.generation
+        return await self._threads.read(
+            lambda connection: self._registry.is_dropped(connection, name, number)
+        )
+
+
+def _documents(
+    connection: sa.Connection, kept: ViewTable, owner: str, keys: list[str]
+) -> Iterator[tuple[str, str]]:
+    columns = kept.table.c
+    for start in range(0, len(keys), _KEYS_AT_ONCE):
+        asked = sa.select(columns[KEY], columns[DOCUMENT]).where(
+            columns[OWNER] == owner, columns[KEY].in_(keys[start : start + _KEYS_AT_ONCE])
+        )
+        yield from connection.execute(asked)

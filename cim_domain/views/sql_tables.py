@@ -1,0 +1,118 @@
+"""The tables of views: their names, their columns, and the statements that write them."""
+
+import re
+from hashlib import blake2b
+
+import sqlalchemy as sa
+from attrs import frozen
+from sqlalchemy.sql.dml import Delete, Insert
+
+from cim_domain.views.columns import Kind, comparable
+from cim_domain.views.layout import ViewLayout, unfit
+from cim_domain.views.port import Change
+from cim_domain.views.sql_backend import Backend
+
+_LONGEST_NAME = 63
+_DIGEST = 10
+
+TEXT = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
+"""Text that is compared by code points."""
+
+_TYPES: dict[Kind, sa.types.TypeEngine[str] | sa.types.TypeEngine[int] | sa.Double[float]] = {
+    Kind.TEXT: TEXT,
+    Kind.INTEGER: sa.BigInteger(),
+    Kind.REAL: sa.Double(),
+}
+
+# Keys of columns within SQLAlchemy; no field's name has a dot.
+OWNER = "row.organization"
+KEY = "row.key"
+DOCUMENT = "row.document"
+SEARCH = "row.search"
+
+Tuple = tuple[str | int | float | None, ...]
+
+
+def safe_name(*parts: str) -> str:
+    """An SQL name of at most 63 bytes for these parts: readable, and no other parts' name."""
+    digest = blake2b("\x00".join(parts).encode(), digest_size=_DIGEST // 2).hexdigest()
+    readable = re.sub(r"[^a-z0-9_]", "_", "_".join(parts).lower())
+    return f"{readable[: _LONGEST_NAME - _DIGEST - 1]}_{digest}"
+
+
+def registry_table(domain: str) -> sa.Table:
+    """The table of generations: one row for each that ever was."""
+    return sa.Table(
+        safe_name("cim_views", domain),
+        sa.MetaData(),
+        sa.Column("projection", TEXT, primary_key=True),
+        sa.Column("generation", sa.BigInteger, primary_key=True, autoincrement=False),
+        sa.Column("version", sa.BigInteger, nullable=False),
+        sa.Column("layout", TEXT, nullable=False),
+        sa.Column("checkpoint", sa.BigInteger, nullable=False),
+        sa.Column("state", TEXT, nullable=False),
+        sa.Column("tables", TEXT, nullable=False),
+    )
+
+
+@frozen(eq=False)
+class ViewTable:
+    """One view in one generation: its table, and the texts of the statements that write it."""
+
+    layout: ViewLayout
+    table: sa.Table
+    upsert: str
+    delete: str
+
+    def row(self, change: Change) -> Tuple:
+        """The parameters of `upsert` or, where the view is gone, of `delete`.
+
+        Raises `Failed` for what cannot be kept.
+        """
+        owner, key = change.row
+        try:
+            place = comparable(owner), comparable(key)
+        except UnicodeEncodeError as error:
+            raise unfit(self.layout.view, "key", error) from error
+        if change.value is None:
+            return place
+        return (
+            *place,
+            self.layout.write(change.value).decode(),
+            self.layout.search_text(change.value),
+            *self.layout.values(change.value),
+        )
+
+
+def view_table(
+    backend: Backend, domain: str, projection: str, generation: int, layout: ViewLayout
+) -> ViewTable:
+    """The table of a view. Columns of fields are numbered, so that no field's name matters."""
+    name = safe_name(domain, projection, layout.view.view_name, str(generation))
+    columns = {
+        field: sa.Column(
+            f"field_{number}", _TYPES[column.kind], nullable=column.optional, key=field
+        )
+        for number, (field, column) in enumerate(layout.columns.items())
+    }
+    table = sa.Table(
+        name,
+        sa.MetaData(),
+        sa.Column("organization", TEXT, primary_key=True, key=OWNER),
+        sa.Column("key", TEXT, primary_key=True, key=KEY),
+        sa.Column("document", sa.Text, nullable=False, key=DOCUMENT),
+        sa.Column("search", TEXT, nullable=False, key=SEARCH),
+        *columns.values(),
+    )
+    for field, column in columns.items():
+        ordered = backend.ascending(column) if layout.columns[field].optional else column
+        sa.Index(safe_name(name, column.name), table.c[OWNER], ordered, table.c[KEY])
+    delete = table.delete().where(
+        table.c[OWNER] == sa.bindparam("at_owner"), table.c[KEY] == sa.bindparam("at_key")
+    )
+    return ViewTable(layout, table, _text(backend, backend.upsert(table)), _text(backend, delete))
+
+
+def _text(backend: Backend, statement: Insert | Delete) -> str:
+    """A statement in the driver's own style, its parameters in the order of the columns."""
+    return str(statement.compile(backend.engine))

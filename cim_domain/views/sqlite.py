@@ -1,0 +1,109 @@
+"""SQLite: one file, many readers, one writer at a time over all processes."""
+
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from attrs import define, field
+from sqlalchemy.dialects import sqlite
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.pool import ConnectionPoolEntry, QueuePool
+
+from cim_domain.errors import CimError
+from cim_domain.views.sql_backend import WRITES
+from cim_domain.views.sqlite_errors import translated
+from cim_domain.views.sqlite_file import SqliteFile
+
+# A commit is safe from a crash of the process, and the file from a crash of the machine; what the
+# latter may lose of the last commits is read from the log again, since their checkpoint went along.
+_PRAGMAS = (
+    "PRAGMA synchronous = NORMAL",
+    "PRAGMA cache_size = -65536",
+    "PRAGMA wal_autocheckpoint = 16384",
+    "PRAGMA secure_delete = OFF",
+    "PRAGMA journal_size_limit = 67108864",
+    "PRAGMA trusted_schema = OFF",
+)
+
+
+@define(eq=False)
+class SqliteBackend:
+    """See `Backend`."""
+
+    path: Path
+    _connections: int = field(kw_only=True)
+    _patience: float = field(kw_only=True)
+    _file: SqliteFile = field(init=False)
+    engine: sa.Engine = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.path = self.path.absolute()
+        self._file = SqliteFile(self.path, self._patience)
+        self.engine = sa.create_engine(
+            sa.URL.create("sqlite", database=str(self.path)),
+            poolclass=QueuePool,
+            pool_size=self._connections,
+            max_overflow=0,
+            hide_parameters=True,
+            connect_args={"timeout": self._patience, "check_same_thread": False},
+        )
+        sa.event.listen(self.engine, "connect", _connected)
+        sa.event.listen(self.engine, "begin", _begin)
+
+    @property
+    def recovered(self) -> Path | None:
+        """Where a file was set aside."""
+        return self._file.recovered
+
+    def prepare(self) -> None:
+        """See `Backend`."""
+        self._file.prepare()
+
+    def lock_registry(self, connection: sa.Connection) -> None:
+        """See `Backend`: a transaction that writes is alone from its beginning."""
+
+    def upsert(self, table: sa.Table) -> sa.Insert:
+        """See `Backend`."""
+        insert = sqlite.insert(table)
+        return insert.on_conflict_do_update(
+            index_elements=list(table.primary_key),
+            set_={column.key: insert.excluded[column.key] for column in _others(table)},
+        )
+
+    def write_many(self, connection: sa.Connection, text: str, rows: list[tuple[Any, ...]]) -> None:
+        """See `Backend`."""
+        connection.exec_driver_sql(text, rows)
+
+    def position(self, text: sa.ColumnElement[str], part: str) -> sa.ColumnElement[int]:
+        """See `Backend`."""
+        return sa.func.instr(text, part)
+
+    def ascending(self, column: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
+        """See `Backend`: as it is."""
+        return column
+
+    def translate(self, error: DBAPIError) -> CimError:
+        """See `Backend`."""
+        return translated(self.path, error.orig)
+
+    def release(self) -> None:
+        """See `Backend`."""
+        self.engine.dispose()
+        self._file.release()
+
+
+def _others(table: sa.Table) -> list[sa.Column[Any]]:
+    return [column for column in table.columns if not column.primary_key]
+
+
+def _connected(connection: sqlite3.Connection, _: ConnectionPoolEntry) -> None:
+    """Transactions begin where `_begin` says, not where the driver thinks."""
+    connection.isolation_level = None
+    for pragma in _PRAGMAS:
+        connection.execute(pragma).close()
+
+
+def _begin(connection: sa.Connection) -> None:
+    writes = connection.get_execution_options().get(WRITES, False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")

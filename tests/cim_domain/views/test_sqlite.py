@@ -1,0 +1,301 @@
+"""Views in a SQLite file."""
+
+import asyncio
+import logging
+import sqlite3
+import stat
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from cim_domain.errors import ConfigurationError, Unavailable
+from cim_domain.testing.views import Thing, ViewsConformance, keep, named, names, put, things
+from cim_domain.views.port import CheckpointMoved, ViewDatabase
+from cim_domain.views.sql import SqlViews
+from cim_domain.views.sqlite_file import FORMAT
+
+
+class TestSqliteViews(ViewsConformance):
+    @pytest.fixture
+    async def database(self, path: Path) -> AsyncIterator[ViewDatabase]:
+        self.path = path
+        self.opened = [SqlViews.sqlite(path, "nix")]
+        yield self.opened[0]
+        for database in self.opened:
+            await database.close()
+
+    async def reopen(self, database: ViewDatabase) -> ViewDatabase:
+        await database.close()
+        self.opened.append(SqlViews.sqlite(self.path, "nix"))
+        return self.opened[-1]
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "views.db"
+
+
+@pytest.fixture
+async def views(path: Path) -> AsyncIterator[Callable[[], SqlViews]]:
+    """Opens the file, as often as asked for."""
+    opened: list[SqlViews] = []
+
+    def open_views() -> SqlViews:
+        opened.append(SqlViews.sqlite(path, "nix", patience=0.1))
+        return opened[-1]
+
+    yield open_views
+    for database in opened:
+        await database.close()
+
+
+def execute(path: Path, *statements: str) -> None:
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        for statement in statements:
+            connection.execute(statement)
+
+
+def not_a_database(path: Path) -> None:
+    path.write_bytes(b"no database at all" * 1000)
+
+
+def overwritten_in_the_middle(path: Path) -> None:
+    whole = bytearray(path.read_bytes())
+    whole[4096:] = b"\xff" * (len(whole) - 4096)
+    path.write_bytes(whole)
+
+
+def cut_short(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:5000])
+
+
+def of_an_older_format(path: Path) -> None:
+    execute(path, f"PRAGMA user_version = {FORMAT - 1}")
+
+
+async def test_files_are_for_their_owner_alone(views: Callable[[], SqlViews], path: Path) -> None:
+    await keep(await views().open(things()), named("a"))
+    modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in path.parent.iterdir()}
+    assert modes == dict.fromkeys(
+        ("views.db", "views.db-wal", "views.db-shm", "views.db.lock"), 0o600
+    )
+
+
+@pytest.mark.parametrize(
+    "spoil", [not_a_database, overwritten_in_the_middle, cut_short, of_an_older_format]
+)
+async def test_a_file_that_is_no_good_is_set_aside_and_views_begin_anew(
+    views: Callable[[], SqlViews],
+    path: Path,
+    spoil: Callable[[Path], None],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    for turn in (1, 2):
+        before = views()
+        await keep(await before.open(things()), named(*map(str, range(500))))
+        await before.close()
+        spoil(path)
+        spoiled = path.read_bytes()
+        aside = path.with_name(f"views.db.corrupt-{turn}")
+        after = views()
+        with caplog.at_level(logging.WARNING):
+            store = await after.open(things())
+        assert after.recovered == aside
+        assert aside.read_bytes() == spoiled
+        assert str(aside) in caplog.text
+        assert (store.live, await store.checkpoint(), await names(store)) == (True, 0, [])
+        await after.close()
+        execute(path, "SELECT 1")
+
+
+async def test_a_good_file_is_not_set_aside(views: Callable[[], SqlViews], path: Path) -> None:
+    for _ in range(2):
+        database = views()
+        await keep(await database.open(things()), named("a"))
+        assert database.recovered is None
+        await database.close()
+    assert not list(path.parent.glob("*corrupt*"))
+
+
+async def test_a_file_that_another_process_has_open_is_not_set_aside(
+    views: Callable[[], SqlViews], path: Path
+) -> None:
+    holder = views()
+    await holder.open(things())
+    of_an_older_format(path)
+    with pytest.raises(ConfigurationError, match="another process"):
+        await views().open(things())
+    await holder.close()
+    second = views()
+    await second.open(things())
+    assert second.recovered is not None
+
+
+async def test_a_file_of_a_newer_format_is_refused_and_left_alone(
+    views: Callable[[], SqlViews], path: Path
+) -> None:
+    database = views()
+    await keep(await database.open(things()), named("a"))
+    await database.close()
+    execute(path, f"PRAGMA user_version = {FORMAT + 1}")
+    with pytest.raises(ConfigurationError, match="newer release"):
+        await views().open(things())
+    execute(path, f"PRAGMA user_version = {FORMAT}")
+    assert await names(await views().open(things())) == ["a"]
+
+
+async def test_another_programs_database_is_refused_and_left_alone(
+    views: Callable[[], SqlViews], path: Path
+) -> None:
+    execute(path, "CREATE TABLE precious (a)", "INSERT INTO precious VALUES (1)")
+    before = path.read_bytes()
+    with pytest.raises(ConfigurationError, match="another program"):
+        await views().open(things())
+    assert path.read_bytes() == before
+
+
+async def test_an_empty_file_is_taken(views: Callable[[], SqlViews], path: Path) -> None:
+    path.touch()
+    assert (await views().open(things())).live
+
+
+async def test_a_missing_directory_is_refused(tmp_path: Path) -> None:
+    database = SqlViews.sqlite(tmp_path / "none" / "views.db", "nix")
+    with pytest.raises(ConfigurationError, match="create it"):
+        await database.open(things())
+    await database.close()
+
+
+async def test_a_directory_is_no_file(tmp_path: Path) -> None:
+    database = SqlViews.sqlite(tmp_path, "nix")
+    with pytest.raises(ConfigurationError, match="name a file"):
+        await database.open(things())
+    await database.close()
+
+
+async def test_who_waits_for_another_writer_too_long_is_told(
+    views: Callable[[], SqlViews], path: Path
+) -> None:
+    store = await views().open(things())
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(Unavailable) as refused:
+            await keep(store, named("a"))
+        assert refused.value.code == "views_locked"
+        assert await names(store) == []
+    await keep(store, named("a"))
+    assert await names(store) == ["a"]
+
+
+async def test_what_was_damaged_while_in_use_is_said(
+    views: Callable[[], SqlViews], path: Path
+) -> None:
+    database = views()
+    await keep(await database.open(things()), named(*map(str, range(500))))
+    await database.close()
+    reopened = await views().open(things())
+    overwritten_in_the_middle(path)
+    with pytest.raises(Unavailable) as refused:
+        await names(reopened)
+    assert refused.value.code == "views_damaged"
+
+
+FULL_DISK = """
+import asyncio, resource, sys
+from pathlib import Path
+from cim_domain.errors import Unavailable
+from cim_domain.testing.views import Thing, keep, names, put, things
+from cim_domain.views.sql import SqlViews
+
+async def main():
+    database = SqlViews.sqlite(Path(sys.argv[1]), "nix")
+    store = await database.open(things())
+    await keep(store, {"first": Thing(name="first")})
+    unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, unlimited[1]))
+    large = [put(str(number), Thing(name=str(number), text="x" * 1000)) for number in range(2000)]
+    for _ in range(2):
+        try:
+            await store.commit(large, expected=1, checkpoint=2)
+        except Unavailable as error:
+            assert error.code == "views_full", error.code
+            assert "free space" in error.message
+        else:
+            raise AssertionError("there was room")
+        assert await store.checkpoint() == 1
+        assert await names(store) == ["first"]
+    resource.setrlimit(resource.RLIMIT_FSIZE, unlimited)
+    await store.commit(large, expected=1, checkpoint=2)
+    assert await store.checkpoint() == 2
+    assert await store.reader(None).count(Thing) == 2001
+    await database.close()
+
+asyncio.run(main())
+"""
+
+
+def test_a_commit_that_finds_no_room_changes_nothing_and_succeeds_once_there_is(
+    path: Path,
+) -> None:
+    """A process that may write no file beyond a size stands for a full disk."""
+    subprocess.run([sys.executable, "-c", FULL_DISK, path], check=True)
+
+
+RUNNER = """
+import asyncio, sys
+from pathlib import Path
+from cim_domain.testing.views import Thing, put, things
+from cim_domain.views.port import CheckpointMoved
+from cim_domain.views.sql import SqlViews
+
+async def main(path, commits):
+    database = SqlViews.sqlite(path, "nix")
+    store = await database.open(things())
+    done = 0
+    while done < commits:
+        at = await store.checkpoint()
+        try:
+            await store.commit([put(str(at), Thing(number=at))], expected=at, checkpoint=at + 1)
+            done += 1
+        except CheckpointMoved:
+            continue
+    await database.close()
+
+asyncio.run(main(Path(sys.argv[1]), int(sys.argv[2])))
+"""
+
+
+async def test_processes_move_the_views_one_after_another(
+    views: Callable[[], SqlViews], path: Path
+) -> None:
+    runners = [
+        await asyncio.create_subprocess_exec(sys.executable, "-c", RUNNER, path, "100")
+        for _ in range(2)
+    ]
+    assert [await runner.wait() for runner in runners] == [0, 0]
+    store = await views().open(things())
+    assert (store.generation, await store.checkpoint()) == (1, 200)
+    assert await store.reader(None).count(Thing) == 200
+
+
+async def test_a_cancelled_commit_is_whole_or_not_at_all(
+    views: Callable[[], SqlViews], path: Path
+) -> None:
+    store = await views().open(things())
+    task = asyncio.create_task(
+        store.commit([put(str(n), Thing()) for n in range(500)], expected=0, checkpoint=1)
+    )
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    try:
+        await store.commit([put("last", Thing())], expected=0, checkpoint=2)
+    except CheckpointMoved:
+        assert (await store.checkpoint(), await store.reader(None).count(Thing)) == (1, 500)
+    else:
+        assert await store.reader(None).count(Thing) == 1

@@ -1,0 +1,35 @@
+"""What all tests share: one server a process, and names of one's own on it."""
+
+from collections.abc import AsyncIterator, Iterator
+from uuid import uuid4
+
+import pytest
+
+from cim_domain.nats.config import load_settings
+from cim_domain.nats.link import Link
+from cim_domain.subjects import Subjects
+from cim_domain.testing.server import server_in_thread
+
+
+@pytest.fixture(scope="session")
+def nats_url() -> Iterator[str]:
+    """A server with JetStream for all tests of this process: do not stop it, do not configure it.
+
+    Subjects and streams are the test's own only when their names come from `subjects`.
+    """
+    with server_in_thread() as url:
+        yield url
+
+
+@pytest.fixture
+async def link(nats_url: str) -> AsyncIterator[Link]:
+    """A connection to the shared server."""
+    link = await Link.open(load_settings(), name="test", url=nats_url)
+    yield link
+    await link.close()
+
+
+@pytest.fixture
+def subjects() -> Subjects:
+    """Of the domain `nix`, under a prefix that no other test has."""
+    return Subjects("nix", prefix=f"t{uuid4().hex[:12]}")
