@@ -4,6 +4,7 @@ Times are RFC 3339 in UTC. A header that nobody needs is not there: a schema ver
 organization where there is none.
 """
 
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
@@ -30,6 +31,7 @@ TRACE_PARENT = "traceparent"
 ERROR = "Nats-Service-Error"
 ERROR_CODE = "Nats-Service-Error-Code"
 
+_UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -84,7 +86,7 @@ def read_event(
         if not subject.endswith(f".{aggregate}.{found[AGGREGATE_ID]}.{action}"):
             raise ValueError("headers and subject are at odds")  # noqa: TRY301
         metadata = Metadata(
-            message_id=found[EVENT_ID],
+            message_id=_uuid(found[EVENT_ID]),
             message_type=found[EVENT_TYPE],
             correlation_id=found[CORRELATION_ID],
             causation_id=found[CAUSATION_ID],
@@ -116,6 +118,13 @@ def _unreadable(subject: str, sequence: int, source: str) -> Metadata:
         aggregate_version=0,
         sequence=sequence,
     )
+
+
+def _uuid(text: str) -> str:
+    # Ids are derived from this one, so that it must be what it says.
+    if not _UUID.fullmatch(text):
+        raise ValueError(f"{text[:50]!r} is no UUID")
+    return text
 
 
 def _counted(text: str) -> int:

@@ -64,6 +64,7 @@ class Domain:
         for event in self.events.values():
             _check_upcasters(event)
         self._check_reads()
+        self._check_commands_known()
         self._check_queries_answered()
 
     @classmethod
@@ -158,6 +159,16 @@ class Domain:
                     raise ModelError(
                         f"{where(reader)}: {where(event)} is an event of no aggregate"
                         f" of the domain {self.name!r}"
+                    )
+
+    def _check_commands_known(self) -> None:
+        known = set(self.commands.values())
+        for model in self.processes.values():
+            for command in model.commands:
+                if command is not Command and command not in known:
+                    raise ModelError(
+                        f"{where(type(model.process))}: {where(command)} is a command of no"
+                        f" aggregate of the domain {self.name!r}"
                     )
 
     def _check_queries_answered(self) -> None:

@@ -15,7 +15,7 @@ from typing import Any, ClassVar, TypeVar
 
 from attrs import frozen
 
-from cim_domain.dispatch import Handler, mark, one_for_each
+from cim_domain.dispatch import Handler, mark, mentioned, one_for_each
 from cim_domain.errors import ModelError
 from cim_domain.messages import Command, Event
 from cim_domain.metadata import Recorded
@@ -27,13 +27,24 @@ Reacts = TypeVar("Reacts", bound=Callable[..., Awaitable[Command | Sequence[Comm
 
 
 class Process:
-    """The base of every process; `name` defaults to the class's name in lower snake case."""
+    """The base of every process; `name` defaults to the class's name in lower snake case.
+
+    A process that is new to a domain reacts to what happens from then on; with `history=True` to
+    all that has happened, too. An instance reacts to up to `concurrency` events at a time, to those
+    of one aggregate one after another.
+    """
 
     process_name: ClassVar[str] = ""
+    process_history: ClassVar[bool] = False
+    process_concurrency: ClassVar[int] = 16
 
-    def __init_subclass__(cls, *, name: str | None = None) -> None:
+    def __init_subclass__(
+        cls, *, name: str | None = None, history: bool = False, concurrency: int = 16
+    ) -> None:
         super().__init_subclass__()
         cls.process_name = name or snake_case(cls.__name__)
+        cls.process_history = history
+        cls.process_concurrency = concurrency
 
 
 def reacts(method: Reacts) -> Reacts:
@@ -49,6 +60,17 @@ class ProcessModel:
     process: Process
     name: str
     events: Mapping[type[Event], Handler]
+    history: bool
+    concurrency: int
+
+    @property
+    def commands(self) -> set[type[Command]]:
+        """The commands that its methods say they return."""
+        return {
+            command
+            for handler in self.events.values()
+            for command in mentioned(handler.returns, Command)
+        }
 
     async def react(self, recorded: Recorded[Event]) -> tuple[Command, ...]:
         """The commands that follow from the event. Raises what the method raises."""
@@ -66,4 +88,10 @@ def read_process(process: Process) -> ProcessModel:
     found = one_for_each(cls, "reacts", Event)
     if not found:
         raise ModelError(f"{where(cls)}: no @reacts method")
-    return ProcessModel(process=process, name=cls.process_name, events=found)
+    return ProcessModel(
+        process=process,
+        name=cls.process_name,
+        events=found,
+        history=cls.process_history,
+        concurrency=cls.process_concurrency,
+    )

@@ -20,7 +20,7 @@ from cim_domain.domain import Domain
 from cim_domain.errors import Failed, RequestError, Unavailable
 from cim_domain.messages import Event
 from cim_domain.projection import ProjectionModel, Projector
-from cim_domain.store.port import EventRecord, EventStore, Slice
+from cim_domain.store.port import EventRecord, Log, Slice
 from cim_domain.subjects import Subjects
 from cim_domain.view import View, Views
 from cim_domain.views.port import (
@@ -93,7 +93,7 @@ class ProjectionRunner:
         self,
         domain: Domain,
         model: ProjectionModel,
-        log: EventStore,
+        log: Log,
         database: ViewDatabase,
         dead_letters: DeadLetters,
         subjects: Subjects,

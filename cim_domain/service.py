@@ -32,10 +32,13 @@ from cim_domain.nats.link import Link
 from cim_domain.nats.requirements import require_server
 from cim_domain.nats.responder import Responder
 from cim_domain.nats.streams import ensure_stream
+from cim_domain.nats.subscriber import Retries
 from cim_domain.projecting import ProjectionRunner
+from cim_domain.reacting import ProcessRunner
 from cim_domain.settings import ServiceSettings
 from cim_domain.store.jetstream import JetStreamEvents, Patience, event_stream
 from cim_domain.store.port import EventStore
+from cim_domain.store.tail import SharedTail
 from cim_domain.subjects import Subjects
 from cim_domain.views.memory import MemoryViews
 from cim_domain.views.port import ViewDatabase
@@ -106,6 +109,7 @@ class Service:
         stack.push_async_callback(database.close)
         runners = await self._run_projections(stack, log, database, letters)
         executor = self._executor(log)
+        processes = await self._run_processes(stack, link, executor, letters)
         answerer = Answerer(
             self.domain,
             runners,
@@ -113,7 +117,7 @@ class Service:
             wait=self._settings.query_wait,
             patience=self._settings.query_patience,
         )
-        self._health = self._looks(link, log, runners, letters)
+        self._health = self._looks(link, log, runners, processes, letters)
         await self._respond(stack, link, executor, answerer, letters)
 
     async def _dead_letters(self, link: Link, replicas: int) -> StreamDeadLetters:
@@ -139,9 +143,10 @@ class Service:
         database: ViewDatabase,
         letters: DeadLetters,
     ) -> dict[str, ProjectionRunner]:
+        tail = SharedTail(log)
         runners = {
             name: ProjectionRunner(
-                self.domain, model, log, database, letters, self.subjects, self._settings.on_poison
+                self.domain, model, tail, database, letters, self.subjects, self._settings.on_poison
             )
             for name, model in self.domain.projections.items()
         }
@@ -151,11 +156,27 @@ class Service:
             runner.start()
         return runners
 
+    async def _run_processes(
+        self, stack: AsyncExitStack, link: Link, executor: Executor, letters: DeadLetters
+    ) -> dict[str, ProcessRunner]:
+        retries = Retries(attempts=self._settings.attempts)
+        processes = {
+            name: ProcessRunner(
+                self.domain, model, link, self.subjects, executor.execute, letters, retries
+            )
+            for name, model in self.domain.processes.items()
+        }
+        for process in processes.values():
+            await process.start()
+            stack.push_async_callback(process.stop)
+        return processes
+
     def _looks(
         self,
         link: Link,
         log: EventStore,
         runners: Mapping[str, ProjectionRunner],
+        processes: Mapping[str, ProcessRunner],
         letters: DeadLetters,
     ) -> Health:
         async def connection() -> Mapping[str, Any]:
@@ -170,6 +191,8 @@ class Service:
             looks[f"projection.{name}"] = look_at_projection(
                 partial(getattr, runner, "status"), log.head, self._settings.lag_allowed
             )
+        for name, process in processes.items():
+            looks[f"process.{name}"] = process.look()
         looks["dead_letters"] = look_at_dead_letters(letters)
         looks.update(self._more_looks)
         return Health(self.subjects.service, VERSION, looks, utc_now)

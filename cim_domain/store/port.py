@@ -82,7 +82,18 @@ class StoreConflict(Conflict):
         self.refused = tuple(refused)
 
 
-class EventStore(Protocol):
+class Log(Protocol):
+    """What can be followed."""
+
+    def follow(self, after: int = 0) -> AsyncGenerator[Slice, None]:
+        """The log from behind a sequence, and then on as it grows; never ends by itself.
+
+        The first slice is empty: it says where the log's head is. While the server is away it
+        waits and goes on afterwards.
+        """
+
+
+class EventStore(Log, Protocol):
     """The log of a domain."""
 
     @property
@@ -110,13 +121,6 @@ class EventStore(Protocol):
 
     def read(self, after: int = 0) -> AsyncGenerator[Slice, None]:
         """The log from behind a sequence to its end as it is now. Raises `Unavailable`."""
-
-    def follow(self, after: int = 0) -> AsyncGenerator[Slice, None]:
-        """The log from behind a sequence, and then on as it grows; never ends by itself.
-
-        The first slice may be empty: it then says where the log's head is. While the server is away
-        it waits and goes on afterwards.
-        """
 
     async def head(self) -> int:
         """The sequence of the last event; 0 while there is none. Raises `Unavailable`."""

@@ -3,7 +3,7 @@
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing
 from datetime import UTC, datetime
-from typing import Any, cast
+from typing import Any
 from uuid import uuid4
 
 from cim_domain.metadata import Metadata
@@ -80,7 +80,7 @@ def following(
     store: EventStore, after: int = 0
 ) -> AbstractAsyncContextManager[AsyncGenerator[Slice, None]]:
     """`store.follow(after)`, closed at the end of the block."""
-    return aclosing(cast("AsyncGenerator[Slice, None]", store.follow(after)))
+    return aclosing(store.follow(after))
 
 
 async def take(slices: AsyncIterator[Slice], count: int) -> tuple[EventRecord, ...]:

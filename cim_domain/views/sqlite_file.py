@@ -43,8 +43,10 @@ class SqliteFile:
         if self.path.is_dir():
             raise ConfigurationError(f"{self.path}, for the views, is a directory; name a file")
         self.release()
+        prepared = False
         try:
             self._prepare()
+            prepared = True
         except OSError as error:
             raise Unavailable(
                 f"the views {self.path} cannot be opened: {error.strerror}",
@@ -52,6 +54,9 @@ class SqliteFile:
             ) from error
         except sqlite3.Error as error:
             raise translated(self.path, error) from error
+        finally:
+            if not prepared:
+                self.release()
 
     def release(self) -> None:
         """Let other processes set the file aside, if they must."""

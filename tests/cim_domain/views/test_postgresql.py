@@ -1,12 +1,8 @@
-"""Views in PostgreSQL: a real server, started here, on a socket in a directory of its own."""
+"""Views in PostgreSQL."""
 
 import asyncio
-import os
-import shutil
-import subprocess
-import tempfile
-from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
+from collections.abc import AsyncIterator
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -17,93 +13,9 @@ from cim_domain.testing.views import Thing, ViewsConformance, keep, named, names
 from cim_domain.views.port import CheckpointMoved, ViewDatabase
 from cim_domain.views.sql import SqlViews
 
-NOBODY = 65534
-
-
-def binaries() -> Path | None:
-    """The directory of initdb and pg_ctl, newest first."""
-    if (found := shutil.which("initdb")) is not None:
-        return Path(found).resolve().parent
-    packaged = sorted(
-        Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: int(path.parts[4])
-    )
-    return packaged[-1].parent if packaged else None
-
-
-class Server:
-    """A PostgreSQL server without durability; as root it runs as nobody, for it refuses root."""
-
-    def __init__(self, place: Path, directory: Path) -> None:
-        self.place = place
-        self.directory = directory
-        self.user = NOBODY if os.geteuid() == 0 else None
-
-    def run(self, program: str, *arguments: str) -> None:
-        subprocess.run(
-            [self.place / program, *arguments],
-            check=True,
-            user=self.user,
-            cwd=self.directory,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            env={"LC_ALL": "C", "PATH": os.defpath},
-        )
-
-    def initialize(self) -> None:
-        self.run(
-            "initdb", "--pgdata=data", "--username=cim", "--auth=trust", "--encoding=UTF8",
-            "--locale=C.UTF-8", "--no-sync",
-        )  # fmt: skip
-
-    def start(self) -> None:
-        options = f"-c listen_addresses= -c unix_socket_directories={self.directory} -c fsync=off"
-        self.run("pg_ctl", "start", "--wait", "--pgdata=data", "--log=log", f"--options={options}")
-
-    def stop(self) -> None:
-        self.run("pg_ctl", "stop", "--wait", "--pgdata=data", "--mode=immediate")
-
-    def url(self, database: str) -> str:
-        return f"postgresql+psycopg://cim@/{database}?host={self.directory}"
-
-    def create_database(self, encoding: str = "UTF8") -> str:
-        name = f"views_{uuid4().hex}"
-        engine = sa.create_engine(self.url("postgres"), isolation_level="AUTOCOMMIT")
-        locale = "C.UTF-8" if encoding == "UTF8" else "C"
-        with engine.connect() as connection:
-            connection.execute(
-                sa.text(
-                    f"CREATE DATABASE {name} TEMPLATE template0 ENCODING '{encoding}'"
-                    f" LOCALE '{locale}'"
-                )
-            )
-        engine.dispose()
-        return self.url(name)
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
-    place = binaries()
-    if place is None:
-        pytest.skip("no PostgreSQL here: neither initdb in PATH nor /usr/lib/postgresql/*/bin")
-    # A socket's path is at most 107 bytes long, so not below pytest's own directory.
-    with tempfile.TemporaryDirectory(prefix="cim-pg-") as directory:
-        if os.geteuid() == 0:
-            os.chown(directory, NOBODY, NOBODY)
-        server = Server(place, Path(directory))
-        server.initialize()
-        server.start()
-        yield server
-        server.stop()
-
 
 @pytest.fixture
-def url(server: Server) -> str:
-    return server.create_database()
-
-
-@pytest.fixture(scope="module")
-def shared(server: Server) -> str:
-    """One database for all of the suite, whose tests have a domain each."""
+def url(server: Any) -> str:
     return server.create_database()
 
 
@@ -170,7 +82,7 @@ async def test_who_waits_for_a_lock_too_long_is_told(url: str) -> None:
     await database.close()
 
 
-async def test_views_work_again_once_the_server_is_back(server: Server, url: str) -> None:
+async def test_views_work_again_once_the_server_is_back(server: Any, url: str) -> None:
     database = SqlViews.postgresql(url, "nix")
     store = await database.open(things())
     await keep(store, named("a"))
@@ -188,7 +100,7 @@ async def test_views_work_again_once_the_server_is_back(server: Server, url: str
     await database.close()
 
 
-async def test_a_database_of_another_encoding_is_refused(server: Server) -> None:
+async def test_a_database_of_another_encoding_is_refused(server: Any) -> None:
     database = SqlViews.postgresql(server.create_database("SQL_ASCII"), "nix")
     with pytest.raises(ConfigurationError, match="UTF8"):
         await database.open(things())

@@ -59,28 +59,39 @@ def execute(path: Path, *statements: str) -> None:
             connection.execute(statement)
 
 
-def not_a_database(path: Path) -> None:
+def content(path: Path) -> bytes:
+    return path.read_bytes()
+
+
+def modes_in(directory: Path) -> dict[str, int]:
+    return {file.name: stat.S_IMODE(file.stat().st_mode) for file in directory.iterdir()}
+
+
+def not_a_database(path: Path) -> bytes:
     path.write_bytes(b"no database at all" * 1000)
+    return content(path)
 
 
-def overwritten_in_the_middle(path: Path) -> None:
+def overwritten_in_the_middle(path: Path) -> bytes:
     whole = bytearray(path.read_bytes())
     whole[4096:] = b"\xff" * (len(whole) - 4096)
     path.write_bytes(whole)
+    return content(path)
 
 
-def cut_short(path: Path) -> None:
+def cut_short(path: Path) -> bytes:
     path.write_bytes(path.read_bytes()[:5000])
+    return content(path)
 
 
-def of_an_older_format(path: Path) -> None:
+def of_an_older_format(path: Path) -> bytes:
     execute(path, f"PRAGMA user_version = {FORMAT - 1}")
+    return content(path)
 
 
 async def test_files_are_for_their_owner_alone(views: Callable[[], SqlViews], path: Path) -> None:
     await keep(await views().open(things()), named("a"))
-    modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in path.parent.iterdir()}
-    assert modes == dict.fromkeys(
+    assert modes_in(path.parent) == dict.fromkeys(
         ("views.db", "views.db-wal", "views.db-shm", "views.db.lock"), 0o600
     )
 
@@ -91,21 +102,20 @@ async def test_files_are_for_their_owner_alone(views: Callable[[], SqlViews], pa
 async def test_a_file_that_is_no_good_is_set_aside_and_views_begin_anew(
     views: Callable[[], SqlViews],
     path: Path,
-    spoil: Callable[[Path], None],
+    spoil: Callable[[Path], bytes],
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     for turn in (1, 2):
         before = views()
         await keep(await before.open(things()), named(*map(str, range(500))))
         await before.close()
-        spoil(path)
-        spoiled = path.read_bytes()
+        spoiled = spoil(path)
         aside = path.with_name(f"views.db.corrupt-{turn}")
         after = views()
         with caplog.at_level(logging.WARNING):
             store = await after.open(things())
         assert after.recovered == aside
-        assert aside.read_bytes() == spoiled
+        assert content(aside) == spoiled
         assert str(aside) in caplog.text
         assert (store.live, await store.checkpoint(), await names(store)) == (True, 0, [])
         await after.close()
@@ -118,7 +128,7 @@ async def test_a_good_file_is_not_set_aside(views: Callable[[], SqlViews], path:
         await keep(await database.open(things()), named("a"))
         assert database.recovered is None
         await database.close()
-    assert not list(path.parent.glob("*corrupt*"))
+    assert not [name for name in modes_in(path.parent) if "corrupt" in name]
 
 
 async def test_a_file_that_another_process_has_open_is_not_set_aside(
@@ -152,14 +162,15 @@ async def test_another_programs_database_is_refused_and_left_alone(
     views: Callable[[], SqlViews], path: Path
 ) -> None:
     execute(path, "CREATE TABLE precious (a)", "INSERT INTO precious VALUES (1)")
-    before = path.read_bytes()
+    before = content(path)
     with pytest.raises(ConfigurationError, match="another program"):
         await views().open(things())
-    assert path.read_bytes() == before
+    assert content(path) == before
 
 
 async def test_an_empty_file_is_taken(views: Callable[[], SqlViews], path: Path) -> None:
-    path.touch()
+    execute(path, "SELECT 1")
+    assert content(path) == b""
     assert (await views().open(things())).live
 
 

@@ -2,7 +2,7 @@ import pytest
 from pydantic import ValidationError
 
 from cim_domain import CimError, Invalid, Metadata, NotFound
-from projections.nix.flakes import Flakes, FlakeView, GetFlake
+from projections.nix.flakes import Flakes
 
 WEB = "/srv/web"
 NIXPKGS = "github:NixOS/nixpkgs/nixos-25.05"
@@ -193,9 +193,3 @@ async def test_an_event_whose_view_is_missing_is_no_silent_loss(nix):
 
     with pytest.raises(CimError, match=r"flake\.updated \(version 2 of .*\).*rebuild"):
         Flakes().updated(None, events[0], metadata)
-
-
-def test_a_view_keeps_to_what_is_declared():
-    assert FlakeView.indexed == ("path",)
-    assert FlakeView.searched == ("path", "description")
-    assert GetFlake.message_type == "flake.get"

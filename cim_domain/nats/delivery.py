@@ -1,0 +1,32 @@
+"""What a consumer's delivery tells about itself, in the subject that is to be answered."""
+
+from attrs import frozen
+from nats.aio.msg import Msg
+
+
+@frozen
+class Delivery:
+    """Where a message stands in its stream and with its consumer. All counted from 1.
+
+    `pending` is how many more the consumer had for delivery when this one was sent.
+    """
+
+    deliveries: int
+    sequence: int
+    consumer_sequence: int
+    pending: int
+
+
+def read_delivery(message: Msg) -> Delivery:
+    """The facts in ``$JS.ACK.stream.consumer.deliveries.sequence.delivered.time.pending``.
+
+    Or in the newer form, with domain and account in front and a token of chance behind.
+    """
+    tokens = message.reply.split(".")
+    place = 4 if len(tokens) == 9 else 6
+    return Delivery(
+        deliveries=int(tokens[place]),
+        sequence=int(tokens[place + 1]),
+        consumer_sequence=int(tokens[place + 2]),
+        pending=int(tokens[place + 4]),
+    )

@@ -1,0 +1,124 @@
+"""Running a process: from stored events to effects, and to the commands that follow.
+
+At least once for each event, by one of the instances. The ids of the commands are derived from
+the event's, so that a repeated reaction has no further effect on the domain.
+"""
+
+import logging
+from collections.abc import Awaitable, Callable
+
+from cim_domain.codec import read_event
+from cim_domain.dead_letters import DeadLetters
+from cim_domain.deciding import CommandRequest
+from cim_domain.domain import Domain
+from cim_domain.errors import Failed, Unavailable
+from cim_domain.health import Check, HealthStatus, Look
+from cim_domain.identity import derived_id
+from cim_domain.incoming import request_for
+from cim_domain.messages import Command
+from cim_domain.metadata import Metadata, Recorded, utc_now
+from cim_domain.nats.link import Link
+from cim_domain.nats.subscriber import ConsumerDefinition, Received, Retries, Subscriber
+from cim_domain.outcome import Outcome
+from cim_domain.process import ProcessModel
+from cim_domain.subjects import Subjects
+
+logger = logging.getLogger("cim_domain.processes")
+
+Execute = Callable[[CommandRequest], Awaitable[Outcome]]
+"""Carries out a command of the domain."""
+
+
+class ProcessRunner:
+    """Has one process react to the events of the log."""
+
+    def __init__(
+        self,
+        domain: Domain,
+        model: ProcessModel,
+        link: Link,
+        subjects: Subjects,
+        execute: Execute,
+        dead_letters: DeadLetters,
+        retries: Retries,
+    ) -> None:
+        self._domain = domain
+        self._model = model
+        self._execute = execute
+        self._source = subjects.service
+        self._types = {event.message_type for event in model.events}
+        self._subscriber = Subscriber(
+            link,
+            ConsumerDefinition(
+                stream=subjects.event_stream,
+                name=f"process-{model.name}",
+                filter_subject=_filter(self._types, subjects),
+                history=model.history,
+            ),
+            self._handle,
+            dead_letters,
+            dead_letter_name=f"process.{model.name}",
+            retries=retries,
+            concurrency=model.concurrency,
+            key=_aggregate,
+        )
+
+    async def start(self) -> None:
+        """Begin. Raises `ApiError` and `NoAnswer`."""
+        await self._subscriber.start()
+
+    async def stop(self) -> None:
+        """Take nothing new, and return when the reactions under way have ended."""
+        await self._subscriber.stop()
+
+    def look(self) -> Look:
+        """How many events wait for this process, for health."""
+
+        async def look() -> Check:
+            pending, handling = await self._subscriber.pending()
+            return Check(HealthStatus.HEALTHY, {"pending": pending, "in_flight": handling})
+
+        return look
+
+    async def _handle(self, received: Received) -> None:
+        record = read_event(
+            received.subject, received.headers, received.data, received.sequence, self._source
+        )
+        metadata = record.metadata
+        if metadata.message_type not in self._types:
+            return
+        event = self._domain.read_event(metadata, record.data)
+        commands = await self._model.react(Recorded(event, metadata))
+        for number, command in enumerate(commands):
+            await self._send(command, metadata, number)
+
+    async def _send(self, command: Command, cause: Metadata, number: int) -> None:
+        command_id = derived_id(cause.message_id, f"{self._model.name}.{number}")
+        metadata = cause.causing(command_id, command.message_type, utc_now(), self._source)
+        outcome = await self._execute(request_for(self._domain, command, metadata))
+        if outcome.error is None:
+            return
+        if outcome.status == "rejected":
+            # The domain's answer; to ask again would not change it.
+            logger.info("%s: %s", command.message_type, outcome.error.message)
+            return
+        kind = Unavailable if outcome.error.http == Unavailable.http else Failed
+        raise kind(
+            f"{command.message_type}: {outcome.error.message}",
+            code=outcome.error.code,
+            details=outcome.error.details,
+        )
+
+
+def _filter(types: set[str], subjects: Subjects) -> str | None:
+    """The one subject that all these events have in common; several filters are slow."""
+    if len(types) == 1:
+        return subjects.journal_of_type(next(iter(types)))
+    aggregates = {one.split(".")[0] for one in types}
+    if len(aggregates) == 1:
+        return subjects.journal_of(aggregates.pop(), "*")
+    return None
+
+
+def _aggregate(received: Received) -> str:
+    return received.subject.rpartition(".")[0]

@@ -1,0 +1,123 @@
+"""One reading of the log's end for all who follow it in this process.
+
+Followers that are up to date, as a service's projections are, get the same slices: a message is
+fetched and its headers are read once, not once for each of them. One that is behind reads by
+itself until it has caught up with what is kept here.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+
+from cim_domain.errors import CimError
+from cim_domain.store.port import EventStore, Slice
+
+KEEP = 4096
+"""So many of the newest records are kept for followers that are a little behind."""
+
+
+class SharedTail:
+    """`EventStore.follow` for many followers at the cost of one."""
+
+    def __init__(self, store: EventStore, keep: int = KEEP) -> None:
+        self._store = store
+        self._keep = keep
+        self._followers = 0
+        self._reading: asyncio.Task[None] | None = None
+        self._kept: deque[Slice] = deque()
+        self._size = 0
+        self._from = 0
+        """All records behind this sequence, up to the newest that was read, are kept."""
+        self._failure: CimError | None = None
+        self._changed = asyncio.Condition()
+        self._starting = asyncio.Lock()
+
+    async def follow(self, after: int = 0) -> AsyncGenerator[Slice, None]:
+        """See `EventStore.follow`."""
+        self._followers += 1
+        try:
+            await self._ensure_reading()
+            yield Slice((), max(self._from, self._last()))
+            position = after
+            while True:
+                if position < self._from:
+                    async with aclosing(self._catch_up(position)) as slices:
+                        async for part in slices:
+                            position = part.records[-1].metadata.sequence
+                            yield part
+                for part in self._behind(position):
+                    position = part.records[-1].metadata.sequence
+                    yield part
+                await self._wait_for_more(position)
+        finally:
+            self._followers -= 1
+            if self._followers == 0:
+                await self._stop()
+
+    async def _catch_up(self, position: int) -> AsyncGenerator[Slice, None]:
+        async with aclosing(self._store.follow(position)) as slices:
+            async for part in slices:
+                if part.records:
+                    yield part
+                    if part.records[-1].metadata.sequence >= self._from:
+                        return
+
+    def _behind(self, position: int) -> list[Slice]:
+        """What is kept and lies behind a position. Empty where some of it is no longer kept."""
+        if position < self._from:
+            return []
+        found = []
+        for part in reversed(self._kept):
+            if part.records[-1].metadata.sequence <= position:
+                break
+            records = tuple(one for one in part.records if one.metadata.sequence > position)
+            found.append(Slice(records, part.head))
+        return found[::-1]
+
+    async def _wait_for_more(self, position: int) -> None:
+        async with self._changed:
+            while self._failure is None and self._last() <= position and position >= self._from:
+                await self._changed.wait()
+        if self._failure is not None:
+            raise self._failure
+
+    def _last(self) -> int:
+        return self._kept[-1].records[-1].metadata.sequence if self._kept else self._from
+
+    async def _ensure_reading(self) -> None:
+        async with self._starting:
+            if self._reading is not None and not self._reading.done():
+                return
+            self._from = await self._store.head()
+            self._kept.clear()
+            self._size = 0
+            self._failure = None
+            self._reading = asyncio.create_task(self._read(self._from))
+
+    async def _stop(self) -> None:
+        reading, self._reading = self._reading, None
+        if reading is not None:
+            reading.cancel()
+            await asyncio.wait([reading])
+
+    async def _read(self, after: int) -> None:
+        try:
+            async with aclosing(self._store.follow(after)) as slices:
+                async for part in slices:
+                    if part.records:
+                        await self._add(part)
+        except CimError as error:
+            async with self._changed:
+                self._failure = error
+                self._changed.notify_all()
+
+    async def _add(self, part: Slice) -> None:
+        async with self._changed:
+            self._kept.append(part)
+            self._size += len(part.records)
+            while self._size > self._keep and len(self._kept) > 1:
+                oldest = self._kept.popleft()
+                self._size -= len(oldest.records)
+                self._from = oldest.records[-1].metadata.sequence
+            self._changed.notify_all()
