@@ -29,7 +29,8 @@ class View(BaseModel):
     index. `searched` names the text fields in which queries may look for a piece of text.
     """
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    # Written as text, infinities and NaN can be read back.
+    model_config = ConfigDict(frozen=True, extra="ignore", ser_json_inf_nan="strings")
 
     view_name: ClassVar[str] = ""
     indexed: ClassVar[tuple[str, ...]] = ()

@@ -133,5 +133,10 @@ def _first(_: Msg) -> bool:
 
 
 def _nobody_responds(message: Msg) -> bool:
-    # The status alone: a message that was stored with such a header has others beside it.
-    return not message.data and message.headers == {"Status": NO_RESPONDERS}
+    # A message that was stored with such a header says its place beside it.
+    headers = message.headers or {}
+    return (
+        not message.data
+        and headers.get("Status") == NO_RESPONDERS
+        and "Nats-Sequence" not in headers
+    )

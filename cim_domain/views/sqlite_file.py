@@ -67,6 +67,8 @@ class SqliteFile:
     def _prepare(self) -> None:
         self._lock = _private(self._beside(".lock"))
         alone = _alone(self._lock)
+        # SQLite would open a file that cannot be written, and leave others that never can be.
+        os.close(_private(self.path))
         trouble = self._trouble()
         if trouble is not None:
             if not alone:
@@ -80,8 +82,6 @@ class SqliteFile:
 
     def _trouble(self) -> str | None:
         """Why the file is no good, if so. Raises `ConfigurationError` for one to leave alone."""
-        if not self.path.exists():
-            return None
         try:
             with closing(self._connect()) as connection:
                 made_by, version = (

@@ -1,8 +1,6 @@
 """Reading a stream for ever, whatever happens to the consumer, the server or the reader."""
 
 import asyncio
-import os
-import signal
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from pathlib import Path
@@ -16,9 +14,8 @@ from cim_domain.nats.connection_events import ConnectionChange
 from cim_domain.nats.jetstream import ApiError, call
 from cim_domain.nats.link import Link
 from cim_domain.nats.reader import PULL, PULL_BYTES, SLICE, StreamSlice, follow_stream
-from cim_domain.nats.server import RestartPolicy
 from cim_domain.subjects import Subjects
-from cim_domain.testing.server import throwaway_server
+from cim_domain.testing.server import crash, frozen, throwaway_server
 
 
 async def make(link: Link, root: str) -> str:
@@ -163,8 +160,7 @@ async def test_a_slow_reader_holds_a_bounded_number_of_bytes(
 
 async def test_a_restarted_server_costs_nothing_and_doubles_nothing() -> None:
     settings = load_settings(reconnect={"first_delay": 0.02, "ceiling": 0.05})
-    policy = RestartPolicy(attempts=50, first_delay=0.05, longest_delay=0.05)
-    async with throwaway_server(restart=policy) as server:
+    async with throwaway_server() as server:
         link = await Link.open(settings, name="test", url=server.url)
         back = asyncio.Event()
         link.listen(lambda one: back.set() if one is ConnectionChange.RECONNECTED else None)
@@ -177,8 +173,7 @@ async def test_a_restarted_server_costs_nothing_and_doubles_nothing() -> None:
                 await fill(link, "r", 2000)
                 found += await take(slices, 500)
                 back.clear()
-                assert server.pid
-                os.kill(server.pid, signal.SIGKILL)
+                crash(server)
                 await back.wait()
                 await fill(link, "r", 10)
             found += await take(slices, 6030 - len(found))
@@ -219,11 +214,9 @@ async def test_a_server_that_falls_silent_is_noticed_by_its_heartbeat() -> None:
             assert await take(slices, 5) == [1, 2, 3, 4, 5]
             (name,) = await consumers(link, stream)
             taking = asyncio.create_task(take(slices, 5))
-            assert server.pid
-            os.kill(server.pid, signal.SIGSTOP)
-            # Time is the subject here: three heartbeats do not come.
-            await asyncio.wait([taking], timeout=0.4)
-            os.kill(server.pid, signal.SIGCONT)
+            with frozen(server):
+                # Time is the subject here: three heartbeats do not come.
+                await asyncio.wait([taking], timeout=0.4)
             await fill(link, "r", 5)
             assert await taking == [6, 7, 8, 9, 10]
             assert name not in await consumers(link, stream)

@@ -1,8 +1,6 @@
 """Requests: one reply or many, and what is raised when none comes."""
 
 import asyncio
-import os
-import signal
 from collections.abc import AsyncIterator
 
 import pytest
@@ -14,7 +12,7 @@ from cim_domain.nats.config import load_settings
 from cim_domain.nats.link import Link
 from cim_domain.nats.requests import NoAnswer, Requests
 from cim_domain.subjects import Subjects
-from cim_domain.testing.server import throwaway_server
+from cim_domain.testing.server import crash, frozen, throwaway_server
 
 
 @pytest.fixture
@@ -117,8 +115,7 @@ async def test_requests_under_way_fail_when_the_connection_is_lost() -> None:
         asking = [asyncio.create_task(link.requests.one("a", timeout=60)) for _ in range(3)]
         for _ in asking:
             await asked.get()
-        assert server.pid
-        os.kill(server.pid, signal.SIGKILL)
+        crash(server)
         async with asyncio.timeout(10):
             outcomes = await asyncio.gather(*asking, return_exceptions=True)
         assert [getattr(one, "code", one) for one in outcomes] == ["disconnected"] * 3
@@ -154,17 +151,15 @@ async def _until_disconnected(requests: Requests) -> NoAnswer:
 async def test_a_server_that_reads_nothing_does_not_hold_a_request_beyond_its_time() -> None:
     async with throwaway_server() as server:
         link = await Link.open(load_settings(), name="test", url=server.url)
-        assert server.pid
-        os.kill(server.pid, signal.SIGSTOP)
         clock = asyncio.get_running_loop().time
-        start = clock()
         data = b" " * 20_000
-        outcomes = await asyncio.gather(
-            *(link.requests.one("a", data, timeout=0.5) for _ in range(2500)),
-            return_exceptions=True,
-        )
-        spent = clock() - start
-        os.kill(server.pid, signal.SIGCONT)
+        with frozen(server):
+            start = clock()
+            outcomes = await asyncio.gather(
+                *(link.requests.one("a", data, timeout=0.5) for _ in range(2500)),
+                return_exceptions=True,
+            )
+            spent = clock() - start
         assert {getattr(one, "code", one) for one in outcomes} == {"timeout"}
         assert spent < 3
         await link.close()

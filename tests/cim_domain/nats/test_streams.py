@@ -13,9 +13,9 @@ from cim_domain.store.jetstream import event_stream
 from cim_domain.subjects import Subjects
 
 
-def definition(subjects: Subjects, **config: Any) -> StreamDefinition:
+def definition(names: Subjects, **config: Any) -> StreamDefinition:
     return StreamDefinition(
-        subjects.event_stream, {"subjects": [subjects.journals], "storage": "file", **config}
+        names.event_stream, {"subjects": [names.journals], "storage": "file", **config}
     )
 
 

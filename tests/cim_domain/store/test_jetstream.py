@@ -2,8 +2,6 @@
 
 import asyncio
 import json
-import os
-import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -19,13 +17,13 @@ from cim_domain.nats.connection_events import ConnectionChange
 from cim_domain.nats.direct import get_range
 from cim_domain.nats.jetstream import call
 from cim_domain.nats.link import Link
-from cim_domain.nats.server import RestartPolicy
+from cim_domain.nats.server import EmbeddedServer
 from cim_domain.nats.streams import ensure_stream
 from cim_domain.store.jetstream import JetStreamEvents, Patience, event_stream
 from cim_domain.store.port import START, Commit, Position, StoreConflict
 from cim_domain.subjects import Subjects
 from cim_domain.testing.records import all_of, commit, event, following, new_id, stored, take
-from cim_domain.testing.server import throwaway_server
+from cim_domain.testing.server import crash, frozen, throwaway_server
 
 FLAKE = "00000000-0000-4000-8000-000000000001"
 SHORT = Patience(answer=0.2, budget=0.5)
@@ -291,17 +289,11 @@ async def test_an_event_just_within_the_servers_limit_is_stored_in_a_batch_too(
 @asynccontextmanager
 async def own_server(
     patience: Patience | None = None,
-) -> AsyncIterator[tuple[JetStreamEvents, Link, Callable[[], None], Callable[[], Awaitable[Link]]]]:
-    """A store on a server of its own, the link, how to kill the server, how to open a link."""
+) -> AsyncIterator[tuple[JetStreamEvents, EmbeddedServer, Callable[[], Awaitable[Link]]]]:
+    """A store on a server of its own, and how to open a link to that."""
     subjects = Subjects("nix")
     links: list[Link] = []
-    async with throwaway_server(
-        restart=RestartPolicy(attempts=50, first_delay=0.05, longest_delay=0.05)
-    ) as server:
-
-        def kill() -> None:
-            assert server.pid
-            os.kill(server.pid, signal.SIGKILL)
+    async with throwaway_server() as server:
 
         async def open_link() -> Link:
             settings = load_settings(reconnect={"first_delay": 0.02, "ceiling": 0.05})
@@ -310,14 +302,14 @@ async def own_server(
 
         link = await open_link()
         await ensure_stream(link.requests, event_stream(subjects))
-        yield JetStreamEvents(link, subjects, patience), link, kill, open_link
+        yield JetStreamEvents(link, subjects, patience), server, open_link
         for each in links:
             await each.close()
 
 
 async def test_writers_lose_and_double_nothing_while_the_server_is_killed() -> None:
     patience = Patience(answer=1, budget=20, between=Backoff(first_delay=0.02, ceiling=0.1))
-    async with own_server(patience) as (store, link, kill, open_link):
+    async with own_server(patience) as (store, server, open_link):
         flakes = [new_id(), new_id()]
         done: dict[str, Position] = {}
         enough = asyncio.Event()
@@ -341,7 +333,7 @@ async def test_writers_lose_and_double_nothing_while_the_server_is_killed() -> N
                     )
 
         reconnected = asyncio.Event()
-        link.listen(
+        (await open_link()).listen(
             lambda change: reconnected.set() if change is ConnectionChange.RECONNECTED else None
         )
         writers = [asyncio.create_task(write(number)) for number in range(8)]
@@ -351,7 +343,7 @@ async def test_writers_lose_and_double_nothing_while_the_server_is_killed() -> N
             async with asyncio.timeout(20):
                 while len(done) < before + 100:
                     await asyncio.wait(writers, timeout=0.01)
-                kill()
+                crash(server)
                 await reconnected.wait()
         enough.set()
         await asyncio.gather(*writers)
@@ -369,11 +361,11 @@ async def test_writers_lose_and_double_nothing_while_the_server_is_killed() -> N
 
 
 async def test_an_append_goes_through_once_the_server_is_back() -> None:
-    async with own_server() as (store, _, kill, _):
+    async with own_server() as (store, server, _):
         flakes = [commit(new_id(), events=1 + n % 2) for n in range(20)]
         appending = [asyncio.create_task(store.append([one])) for one in flakes]
         await asyncio.sleep(0)
-        kill()
+        crash(server)
         await asyncio.gather(*appending)
         assert await store.head() == 30
 
@@ -411,15 +403,14 @@ async def test_a_server_that_freezes_is_unavailable_within_the_budget() -> None:
         link = await Link.open(load_settings(), name="test", url=server.url)
         await ensure_stream(link.requests, event_stream(Subjects("nix")))
         store = JetStreamEvents(link, Subjects("nix"), SHORT)
-        assert server.pid
-        os.kill(server.pid, signal.SIGSTOP)
-        start = asyncio.get_running_loop().time()
         flakes = [commit(new_id(), events=1 + n % 2) for n in range(20)]
-        outcomes = await asyncio.gather(
-            *(store.append([one]) for one in flakes), return_exceptions=True
-        )
-        spent = asyncio.get_running_loop().time() - start
-        os.kill(server.pid, signal.SIGCONT)
+        clock = asyncio.get_running_loop().time
+        start = clock()
+        with frozen(server):
+            outcomes = await asyncio.gather(
+                *(store.append([one]) for one in flakes), return_exceptions=True
+            )
+            spent = clock() - start
         assert all(isinstance(one, Unavailable) for one in outcomes)
         assert spent < SHORT.budget + 2 * SHORT.answer
         # What was unknown becomes known when it is sent again.

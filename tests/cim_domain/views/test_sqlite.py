@@ -256,6 +256,46 @@ def test_a_commit_that_finds_no_room_changes_nothing_and_succeeds_once_there_is(
     subprocess.run([sys.executable, "-c", FULL_DISK, path], check=True)
 
 
+READ_ONLY = """
+import asyncio, os, tempfile
+from pathlib import Path
+from cim_domain.errors import Unavailable
+from cim_domain.testing.views import keep, named, names, things
+from cim_domain.views.sql import SqlViews
+
+async def opened(path):
+    database = SqlViews.sqlite(path, "nix")
+    try:
+        return await names(await database.open(things()))
+    except Unavailable as error:
+        return error.code
+    finally:
+        await database.close()
+
+async def main(directory):
+    if os.geteuid() == 0:
+        os.chown(directory, 65534, 65534)
+        os.setuid(65534)
+    path = directory / "views.db"
+    database = SqlViews.sqlite(path, "nix")
+    await keep(await database.open(things()), named("a"))
+    await database.close()
+    for place, writable, read_only in ((path, 0o600, 0o400), (directory, 0o700, 0o500)):
+        place.chmod(read_only)
+        assert await opened(path) == "views_unavailable"
+        place.chmod(writable)
+        assert await opened(path) == ["a"]
+
+with tempfile.TemporaryDirectory() as directory:
+    asyncio.run(main(Path(directory)))
+"""
+
+
+def test_what_cannot_be_written_is_unavailable_and_works_again_once_it_can() -> None:
+    """Root may write everything, so root becomes nobody first."""
+    subprocess.run([sys.executable, "-c", READ_ONLY], check=True)
+
+
 RUNNER = """
 import asyncio, sys
 from pathlib import Path
