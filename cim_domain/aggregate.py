@@ -101,8 +101,11 @@ class AggregateModel:
         return (decided,) if isinstance(decided, Event) else tuple(decided)
 
     def evolve(self, state: Aggregate, event: Event, metadata: Metadata) -> Aggregate:
-        """The state after the event."""
-        evolved: Aggregate = self.events[type(event)].call(state, event, metadata)
+        """The state after the event. Raises `TypeError` where the method gives none."""
+        handler = self.events[type(event)]
+        evolved = handler.call(state, event, metadata)
+        if not isinstance(evolved, self.cls):
+            raise TypeError(f"{handler.place}: returned {type(evolved).__name__}, not the state")
         return evolved
 
 

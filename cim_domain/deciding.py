@@ -11,10 +11,11 @@ from attrs import frozen
 
 from cim_domain.aggregate import Aggregate, AggregateModel
 from cim_domain.errors import Conflict, Failed, RequestError
-from cim_domain.history import Done, Known, evolve_on
+from cim_domain.history import Known, evolve_on
 from cim_domain.identity import caused_id
 from cim_domain.messages import Command, Event
 from cim_domain.metadata import Clock, Metadata
+from cim_domain.remembering import Done
 from cim_domain.store.port import EventRecord, Limits
 
 logger = logging.getLogger("cim_domain.commands")
@@ -69,8 +70,8 @@ def decide_run(
     state, version, stored = known.state, known.position.version, 0
     for request in requests:
         command_id = request.metadata.message_id
-        if command_id in known.done:
-            verdict = Verdict(request=request, done=known.done[command_id])
+        if done := known.commands.get(command_id):
+            verdict = Verdict(request=request, done=done)
         elif command_id in seen:
             verdict = Verdict(request=request, first=seen[command_id])
         else:

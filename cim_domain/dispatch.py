@@ -17,13 +17,18 @@ from cim_domain.metadata import Metadata
 from cim_domain.sources import where
 
 _VERB = "__cim_verb__"
+_ASYNC = {"answers", "reacts"}
+_BY_POSITION = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 C = TypeVar("C")
 M = TypeVar("M", bound=Message)
 
 
 def mark(function: Any, verb: str) -> None:
-    """Note on a function which verb it carries."""
+    """Note on a function which verb it carries. Raises `ModelError` for anything but a method."""
+    if not inspect.isfunction(function):
+        name = where(getattr(function, "__func__", function))
+        raise ModelError(f"{name}: @{verb} is for plain methods, not a {type(function).__name__}")
     setattr(function, _VERB, verb)
 
 
@@ -61,8 +66,8 @@ class Handler:
 def handlers(cls: type, verb: str, arity: Sequence[int]) -> Iterator[Handler]:
     """Every method of `cls`, inherited ones too, that carries `verb`.
 
-    Raises `ModelError` for one whose number of parameters after `self` is not in `arity`, or whose
-    annotations cannot be read.
+    Raises `ModelError` for one whose number of parameters after `self` is not in `arity`, whose
+    annotations cannot be read, and that is async where the verb is not, or the other way round.
     """
     for name, function in inspect.getmembers(cls, inspect.isfunction):
         if getattr(function, _VERB, None) != verb:
@@ -70,9 +75,11 @@ def handlers(cls: type, verb: str, arity: Sequence[int]) -> Iterator[Handler]:
         place = f"{where(function)}, @{verb}"
         try:
             hints = get_type_hints(function, localns={"Self": cls})
-        except NameError as error:
+        except (NameError, AttributeError, TypeError, SyntaxError) as error:
             raise ModelError(f"{place}: cannot read the annotations: {error}") from error
-        names = list(inspect.signature(function).parameters)[1:]
+        if inspect.iscoroutinefunction(function) is not (verb in _ASYNC):
+            raise ModelError(f"{place}: it must {'' if verb in _ASYNC else 'not '}be async")
+        names = _positional(function, place)
         missing = [parameter for parameter in names if parameter not in hints]
         if missing:
             raise ModelError(f"{place}: parameter {missing[0]!r} has no annotation")
@@ -86,6 +93,15 @@ def handlers(cls: type, verb: str, arity: Sequence[int]) -> Iterator[Handler]:
             returns=hints.get("return"),
             place=place,
         )
+
+
+def _positional(function: Callable[..., Any], place: str) -> list[str]:
+    """The names of the parameters after `self`, all of which are given by position."""
+    parameters = list(inspect.signature(function).parameters.values())[1:]
+    for parameter in parameters:
+        if parameter.kind not in _BY_POSITION:
+            raise ModelError(f"{place}: parameter {parameter.name!r} cannot be given by position")
+    return [parameter.name for parameter in parameters]
 
 
 def one_for_each(cls: type, verb: str, base: type[M]) -> dict[type[M], Handler]:

@@ -12,9 +12,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType, ModuleType
 from typing import Any, Self, TypeVar
 
-import orjson
-from pydantic import ValidationError
-
 from cim_domain.aggregate import Aggregate, AggregateModel, read_aggregate
 from cim_domain.errors import Failed, ModelError
 from cim_domain.identity import aggregate_id
@@ -63,6 +60,7 @@ class Domain:
         )
         for event in self.events.values():
             _check_upcasters(event)
+        self._check_owners()
         self._check_reads()
         self._check_commands_known()
         self._check_queries_answered()
@@ -127,7 +125,7 @@ class Domain:
             )
         try:
             return event.from_log(data, metadata.schema_version)
-        except (ValidationError, orjson.JSONDecodeError, LookupError, TypeError) as error:
+        except Exception as error:  # upcasters are the model's: whatever they raise
             raise Failed(
                 f"{metadata.message_type} at sequence {metadata.sequence} cannot be read:"
                 f" {type(error).__name__}",
@@ -146,6 +144,21 @@ class Domain:
                         )
                     seen[name] = query
                     yield name, (model, answer)
+
+    def _check_owners(self) -> None:
+        """Whatever is declared beside an aggregate is of one that is declared there."""
+        for model in self.aggregates.values():
+            owners = {one.aggregate_name for one in declared_beside(model.cls, Aggregate)}
+            messages: list[type[Message]] = [
+                *declared_beside(model.cls, Command),
+                *declared_beside(model.cls, Event),
+            ]
+            for message in messages:
+                if message.message_type and message.message_type.split(".")[0] not in owners:
+                    raise ModelError(
+                        f"{where(message)} has the type {message.message_type!r}, which is of no"
+                        f" aggregate declared beside it, as {where(model.cls)} is"
+                    )
 
     def _check_reads(self) -> None:
         known = set(self.events.values())

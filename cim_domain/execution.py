@@ -129,6 +129,8 @@ class Executor:
         rules, aggregate_id = lane.rules, lane.aggregate_id
         requests = [work.request for work in works]
         known = await self._repository.recall(rules.model, aggregate_id)
+        if any(known.commands.may_have_forgotten(one.metadata.message_id) for one in requests):
+            known = await self._repository.replay(rules.model, aggregate_id)
         fresh = False
         for attempt in range(ATTEMPTS):
             verdicts = decide_run(rules, known, requests)
@@ -137,7 +139,12 @@ class Executor:
                 commit = Commit(rules.model.name, aggregate_id, known.position, records)
                 try:
                     (position,) = await self._store.append([commit])
-                except StoreConflict:
+                except StoreConflict as conflict:
+                    if not conflict.refused and fresh:
+                        # Nobody was quicker: an id among these is taken in another aggregate.
+                        if len(requests) == 1:
+                            raise _id_taken(requests[0]) from conflict
+                        requests = requests[:1]
                     await asyncio.sleep(_PAUSE * attempt * random.random())  # noqa: S311
                 else:
                     self._answer(lane, known, works, verdicts, position)
@@ -169,8 +176,17 @@ class Executor:
                 sequence += 1
                 known.take_in(state, record.stored_at(sequence).metadata)
             _give(work, _outcome(verdict, known))
+        known.commands.keep_recent()
         if known.position.version:
             self._repository.keep(lane.rules.model, lane.aggregate_id, known)
+
+
+def _id_taken(request: CommandRequest) -> Conflict:
+    return Conflict(
+        f"a command with the id {request.metadata.message_id} was sent to another aggregate before:"
+        " every command has an id of its own",
+        code="command_id_taken",
+    )
 
 
 def _outcome(verdict: Verdict, known: Known) -> Outcome:
@@ -179,7 +195,7 @@ def _outcome(verdict: Verdict, known: Known) -> Outcome:
         return _outcome(verdict.first, known)
     if verdict.error is not None:
         return Outcome.refused(verdict.error, metadata)
-    done = known.done.get(metadata.message_id) if verdict.events else verdict.done
+    done = known.commands.get(metadata.message_id) if verdict.events else verdict.done
     return Outcome(
         status="accepted",
         command_id=metadata.message_id,
@@ -187,7 +203,7 @@ def _outcome(verdict: Verdict, known: Known) -> Outcome:
         aggregate_id=metadata.aggregate_id,
         version=done.version if done else known.position.version,
         sequence=done.sequence if done else known.position.sequence,
-        events=done.events if done else (),
+        events=done.events(metadata.message_id) if done else (),
     )
 
 

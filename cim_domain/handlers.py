@@ -10,7 +10,7 @@ from cim_domain.errors import Failed, RequestError
 from cim_domain.execution import Executor
 from cim_domain.health import Health
 from cim_domain.identity import fresh_id
-from cim_domain.incoming import command_metadata, read_command, refuse_delivery
+from cim_domain.incoming import NOT_A_REQUEST, command_metadata, read_command, refuse_delivery
 from cim_domain.metadata import utc_now
 from cim_domain.nats.responder import Request, Response
 from cim_domain.outcome import Outcome
@@ -62,7 +62,8 @@ class CommandHandler:
     async def _report(self, request: Request, error: RequestError) -> None:
         """Log what nobody waits for; keep the command unless the domain itself said no."""
         logger.warning("%s, sent without a reply subject: %s", request.subject, error.message)
-        if error.status in {"rejected", "conflict"}:
+        # What a stream has delivered is still there; nobody who may only read can fill this one.
+        if error.status in {"rejected", "conflict"} or error.code == NOT_A_REQUEST:
             return
         letter = DeadLetter.about(
             error,

@@ -4,6 +4,8 @@
 cannot do its work.
 """
 
+import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from enum import StrEnum
 from time import perf_counter
@@ -17,6 +19,11 @@ from cim_domain.dead_letters import DeadLetters
 from cim_domain.errors import CimError
 from cim_domain.metadata import Clock
 from cim_domain.projecting import ProjectionStatus, RunnerState
+
+logger = logging.getLogger("cim_domain.health")
+
+PATIENCE = 2.0
+"""Seconds that one look may take: whoever asks for health wants to hear of trouble, and soon."""
 
 
 class HealthStatus(StrEnum):
@@ -36,7 +43,7 @@ class Check:
 
 
 Look = Callable[[], Awaitable[Check]]
-"""Looks at one part. A `CimError` that it raises makes the part unhealthy."""
+"""Looks at one part. An error that it raises, or taking too long, makes the part unhealthy."""
 
 
 @frozen
@@ -49,11 +56,12 @@ class Health:
     clock: Clock
 
     async def report(self) -> dict[str, Any]:
-        """Look at everything now; the worst check gives the status.
+        """Look at everything now, all at once; the worst check gives the status.
 
         ``{status, service, version, timestamp, checks: {name: {status, …}}}``
         """
-        checks = {name: await _look(look) for name, look in self.looks.items()}
+        found = await asyncio.gather(*(_look(name, look) for name, look in self.looks.items()))
+        checks = dict(zip(self.looks, found, strict=True))
         return {
             "status": worst(check.status for check in checks.values()),
             "service": self.service,
@@ -75,11 +83,18 @@ def worst(statuses: Iterable[HealthStatus]) -> HealthStatus:
     return max(statuses, key=order.index, default=HealthStatus.HEALTHY)
 
 
-async def _look(look: Look) -> Check:
+async def _look(name: str, look: Look) -> Check:
     try:
-        return await look()
+        async with asyncio.timeout(PATIENCE):
+            return await look()
     except CimError as error:
-        return Check(HealthStatus.UNHEALTHY, {"error": str(error)})
+        problem = str(error)
+    except TimeoutError:
+        problem = f"it did not answer within {PATIENCE:g} s"
+    except Exception as error:
+        logger.exception("looking at %s failed", name)
+        problem = f"looking at it failed: {type(error).__name__}; the service's log says more"
+    return Check(HealthStatus.UNHEALTHY, {"error": problem})
 
 
 def timed(ask: Callable[[], Awaitable[Mapping[str, Any]]]) -> Look:

@@ -1,5 +1,6 @@
 """Aggregates as they are known: state, position, and what each command has done."""
 
+import sys
 from collections import OrderedDict
 from typing import Protocol
 
@@ -10,21 +11,8 @@ from cim_domain.domain import Domain
 from cim_domain.errors import Failed
 from cim_domain.messages import Event
 from cim_domain.metadata import Metadata
-from cim_domain.outcome import EventReference
+from cim_domain.remembering import Remembered
 from cim_domain.store.port import START, EventStore, Position
-
-
-@define
-class Done:
-    """What one command has done to an aggregate."""
-
-    version: int
-    sequence: int
-    events: tuple[EventReference, ...]
-
-    def extended(self, event: EventReference, position: Position) -> "Done":
-        """The same with one more event."""
-        return Done(position.version, position.sequence, (*self.events, event))
 
 
 @define
@@ -33,16 +21,15 @@ class Known:
 
     state: Aggregate
     position: Position = START
-    done: dict[str, Done] = field(factory=dict)
-    """By the id of the command, so that one that comes again gets its first outcome."""
+    commands: Remembered = field(factory=Remembered)
+    snapshot: int = 0
+    """The version that the newest snapshot is of; 0 for none."""
 
     def take_in(self, state: Aggregate, metadata: Metadata) -> None:
         """Move on by one stored event, which leads to `state`."""
         self.state = state
         self.position = Position(metadata.aggregate_version, metadata.sequence)
-        event = EventReference(metadata.message_id, metadata.message_type)
-        before = self.done.get(metadata.causation_id, Done(0, 0, ()))
-        self.done[metadata.causation_id] = before.extended(event, self.position)
+        self.commands.take_in(metadata)
 
 
 class Repository(Protocol):
@@ -53,6 +40,9 @@ class Repository(Protocol):
 
     async def renew(self, model: AggregateModel, aggregate_id: str, known: Known) -> Known:
         """The aggregate as it is now, from what is known of it. Raises `Unavailable`, `Failed`."""
+
+    async def replay(self, model: AggregateModel, aggregate_id: str) -> Known:
+        """The aggregate as it is, with every command it has seen. Raises as `renew` does."""
 
     def keep(self, model: AggregateModel, aggregate_id: str, known: Known) -> None:
         """Take note of an aggregate that has moved on."""
@@ -76,6 +66,11 @@ class ReplayingRepository:
             event = self._domain.read_event(record.metadata, record.data)
             known.take_in(evolve_on(model, known.state, event, record.metadata), record.metadata)
         return known
+
+    async def replay(self, model: AggregateModel, aggregate_id: str) -> Known:
+        """See `Repository.replay`."""
+        everything = Known(model.initial, commands=Remembered(recent=sys.maxsize))
+        return await self.renew(model, aggregate_id, everything)
 
     def keep(self, model: AggregateModel, aggregate_id: str, known: Known) -> None:
         """Nothing is kept."""
@@ -107,6 +102,10 @@ class CachingRepository:
         renewed = await self._inner.renew(model, aggregate_id, known)
         self.keep(model, aggregate_id, renewed)
         return renewed
+
+    async def replay(self, model: AggregateModel, aggregate_id: str) -> Known:
+        """See `Repository.replay`."""
+        return await self._inner.replay(model, aggregate_id)
 
     def keep(self, model: AggregateModel, aggregate_id: str, known: Known) -> None:
         """See `Repository.keep`."""

@@ -30,10 +30,26 @@ from cim_domain.metadata import Clock, Metadata
 
 M = TypeVar("M", bound=Message)
 
+NOT_A_REQUEST = "not_a_request"
+"""The code of the error for a message that no client sent as a request."""
+
 _ORGANIZATION = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}")
 _TRACE_PARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
-_DELIVERED = ("Nats-Stream", "Nats-Sequence", "Nats-Subject", "Nats-Expected-", "Nats-Batch-")
+_DELIVERED = (
+    "Nats-Stream",
+    "Nats-Sequence",
+    "Nats-Subject",
+    "Nats-Expected-",
+    "Nats-Batch-",
+    "Nats-Last-",
+    "Nats-Consumer-",
+    "Nats-Pending-",
+    "Status",
+)
 _MANY_FIELDS = 20
+# Names of fields are the client's, as long as he likes; the reply must fit into a message.
+_LONG_PATH = 200
+_LONG_MESSAGE = 1000
 
 
 def refuse_delivery(headers: Mapping[str, str], reply: str) -> None:
@@ -45,7 +61,7 @@ def refuse_delivery(headers: Mapping[str, str], reply: str) -> None:
     if reply.startswith("$JS.") or any(name.startswith(_DELIVERED) for name in headers):
         raise Invalid(
             "this is the delivery of a stored message, not a request of a client",
-            code="not_a_request",
+            code=NOT_A_REQUEST,
         )
 
 
@@ -108,7 +124,10 @@ def invalid(error: ValidationError, message_type: str) -> Invalid:
     """The same as an error of the kit: paths and problems, but none of the values."""
     problems = error.errors(include_url=False, include_context=False, include_input=False)
     fields = [
-        {"path": ".".join(map(str, problem["loc"])), "message": problem["msg"]}
+        {
+            "path": ".".join(map(str, problem["loc"]))[:_LONG_PATH],
+            "message": problem["msg"][:_LONG_MESSAGE],
+        }
         for problem in problems[:_MANY_FIELDS]
     ]
     first = fields[0]

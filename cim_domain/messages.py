@@ -27,7 +27,8 @@ Upcaster = Callable[[Json], Json]
 class Message(BaseModel):
     """What commands, events and queries have in common: a type, and fields that never change."""
 
-    model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
+    # JSON has no NaN: it would be stored as null, and never be read again.
+    model_config = ConfigDict(frozen=True, hide_input_in_errors=True, allow_inf_nan=False)
 
     message_type: ClassVar[str] = ""
 

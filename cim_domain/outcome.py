@@ -1,12 +1,14 @@
 """What came of a command: the one shape that every reply to one has."""
 
-from typing import Any
+from typing import Any, Self
 
 import orjson
 from attrs import frozen
+from pydantic import BaseModel, ValidationError
 
 from cim_domain.errors import RequestError, Status
 from cim_domain.metadata import Metadata
+from cim_domain.replies import ErrorPart, bad_reply, error_of
 
 
 @frozen
@@ -45,6 +47,29 @@ class Outcome:
             error=error,
         )
 
+    @classmethod
+    def from_wire(cls, data: bytes, http: int = 500) -> Self:
+        """The outcome in a reply. `http` is the number of its error, ``Nats-Service-Error-Code``.
+
+        Raises `Failed` (``bad_reply``) for what is no such reply.
+        """
+        try:
+            read = _Wire.model_validate_json(data)
+        except ValidationError:
+            raise bad_reply("its reply is no outcome of a command") from None
+        if (read.error is None) != (read.status == "accepted"):
+            raise bad_reply("status and error of its reply are at odds")
+        return cls(
+            status=read.status,
+            command_id=read.command_id,
+            correlation_id=read.correlation_id,
+            aggregate_id=read.aggregate_id,
+            version=read.version,
+            sequence=read.sequence,
+            events=tuple(EventReference(event.id, event.type) for event in read.events),
+            error=error_of(read.error, http) if read.error else None,
+        )
+
     def as_dict(self) -> dict[str, Any]:
         """The reply: `error` is there only unless accepted."""
         reply: dict[str, Any] = {
@@ -63,3 +88,19 @@ class Outcome:
     def to_wire(self) -> bytes:
         """The reply as JSON."""
         return orjson.dumps(self.as_dict())
+
+
+class _WireEvent(BaseModel):
+    id: str
+    type: str
+
+
+class _Wire(BaseModel):
+    status: Status
+    command_id: str | None
+    correlation_id: str | None
+    aggregate_id: str | None = None
+    version: int | None = None
+    sequence: int | None = None
+    events: tuple[_WireEvent, ...] = ()
+    error: ErrorPart | None = None

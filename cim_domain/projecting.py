@@ -7,7 +7,7 @@ between any two steps repeats nothing and drops nothing.
 import asyncio
 import logging
 import random
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing, suppress
 from enum import StrEnum
 
@@ -17,7 +17,7 @@ from cim_domain.backoff import Backoff
 from cim_domain.codec import event_headers
 from cim_domain.dead_letters import DeadLetter, DeadLetters
 from cim_domain.domain import Domain
-from cim_domain.errors import Failed, RequestError, Unavailable
+from cim_domain.errors import CimError, Failed, RequestError, Unavailable
 from cim_domain.messages import Event
 from cim_domain.projection import ProjectionModel, Projector
 from cim_domain.store.port import EventRecord, Log, Slice
@@ -36,6 +36,9 @@ logger = logging.getLogger("cim_domain.projections")
 
 IDLE_CHECKPOINT = 1000
 """Events that change no view move the stored checkpoint only every so many: writing costs."""
+
+REPLACED_CHECK = 1.0
+"""Seconds between looks whether another process has put other views in the place of these."""
 
 _RETRY = Backoff(first_delay=0.1, ceiling=5)
 
@@ -110,6 +113,7 @@ class ProjectionRunner:
             event.message_type: projectors for event, projectors in model.events.items()
         }
         self._views: ViewStore | None = None
+        self._replaced = False
         self._checkpoint = 0
         self._position = 0
         self._head = 0
@@ -177,8 +181,13 @@ class ProjectionRunner:
 
     async def open(self) -> None:
         """Open the views. Raises `ConfigurationError` and `Unavailable`."""
-        self._views = await self._database.open(self._model)
-        await self._reread_checkpoint(self._views)
+        views = await self._database.open(self._model)
+        checkpoint = await views.checkpoint()
+        # At once, so that no query meets views with the position of others. Another generation
+        # may well have read less than the one before it.
+        self._views, self._replaced = views, False
+        self._checkpoint = self._position = checkpoint
+        self._move_to(checkpoint)
 
     def start(self) -> None:
         """Run in the background until `stop`."""
@@ -202,29 +211,74 @@ class ProjectionRunner:
             try:
                 await self._follow()
             except Superseded:
-                self._views = None
+                # Queries go on with the views there are until others are open.
+                self._replaced = True
             except RequestError as error:
-                self._state, self._error = RunnerState.WAITING, error.message
                 logger.warning("projection %s waits: %s", self._model.name, error.message)
-                await asyncio.sleep(_RETRY.delay(self._failures, random.random()))  # noqa: S311
-                self._failures += 1
+                await self._wait(error.message)
             except _Poison as poison:
                 self._state, self._error = RunnerState.STOPPED, poison.error.message
                 logger.error("projection %s stops: %s", self._model.name, self._error)  # noqa: TRY400
                 return
+            except Exception as error:
+                logger.exception("projection %s failed", self._model.name)
+                await self._wait(f"running it failed: {type(error).__name__}")
+
+    async def build(self, views: ViewStore) -> AsyncGenerator[ProjectionStatus, None]:
+        """Read the log into views that are being built, until they are the live ones.
+
+        Gives the status after each step. Not for a runner that runs. Raises `Superseded` where
+        somebody else began to build them anew, and the error of an event that cannot be projected.
+        """
+        self._views = views
+        await self._reread_checkpoint(views)
+        async with aclosing(self._log.follow(self._position)) as slices:
+            async for part in slices:
+                try:
+                    await self._take_in(part)
+                except _Poison as poison:
+                    raise poison.error from poison
+                yield self.status
+                if views.live:
+                    return
 
     async def save(self) -> None:
         """Store the checkpoint, where it has moved over events that changed no view."""
         if self._views is not None and self._position > self._checkpoint:
             await self._commit(self._views, (), self._position)
 
+    async def _wait(self, problem: str) -> None:
+        self._state, self._error = RunnerState.WAITING, problem
+        await asyncio.sleep(_RETRY.delay(self._failures, random.random()))  # noqa: S311
+        self._failures += 1
+
     async def _follow(self) -> None:
-        if self._views is None:
+        """Read until something comes up: the error of whichever of the two ends first."""
+        if self._views is None or self._replaced:
             await self.open()
+        tasks = [asyncio.create_task(one) for one in (self._read_log(), self._watch())]
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
+            ends = await asyncio.gather(*tasks, return_exceptions=True)
+        for end in ends:
+            if isinstance(end, Exception):
+                raise end
+
+    async def _read_log(self) -> None:
         async with aclosing(self._log.follow(self._position)) as slices:
             async for part in slices:
                 await self._take_in(part)
                 self._failures = 0
+
+    async def _watch(self) -> None:
+        """Raise `Superseded` when another process has built these views anew."""
+        while True:
+            await asyncio.sleep(REPLACED_CHECK)
+            if self._views is not None:
+                await self._views.checkpoint()
 
     async def _take_in(self, part: Slice) -> None:
         views = self._views
@@ -236,10 +290,19 @@ class ProjectionRunner:
             await self._project(views, records)
             records = self._unread(records)
         behind = self._head > self._position
-        if not behind and not views.live and await self._database.switch(views):
-            logger.info("projection %s is built; queries read it now", self._model.name)
+        if not behind and not views.live:
+            await self._switch_to(views)
         self._state = RunnerState.CATCHING_UP if behind else RunnerState.LIVE
         self._error = None
+
+    async def _switch_to(self, views: ViewStore) -> None:
+        # What was read without a change counts, too, where it is asked who has read further.
+        try:
+            await self.save()
+        except CheckpointMoved:
+            await self._reread_checkpoint(views)
+        if await self._database.switch(views):
+            logger.info("projection %s is built; queries read it now", self._model.name)
 
     def _unread(self, records: Sequence[EventRecord]) -> Sequence[EventRecord]:
         if not records or records[0].metadata.sequence > self._position:
@@ -249,6 +312,33 @@ class ProjectionRunner:
     async def _project(self, views: ViewStore, records: Sequence[EventRecord]) -> None:
         """Take in records as one transaction: all of them, or those before one that cannot be."""
         steps, poison = self._read(records)
+        try:
+            poison = await self._change_views(views, records, steps, poison)
+        except CheckpointMoved:
+            # Another instance was quicker with some of these: go on from where it is.
+            await self._reread_checkpoint(views)
+            return
+        except CimError:
+            raise
+        except Exception as error:  # noqa: BLE001 - what an event has led to, the views cannot keep
+            if len(records) > 1:
+                # Which event it is shows when fewer are taken at once.
+                await self._project(views, records[: len(records) // 2])
+                return
+            poison = _Poison(records[0], _cannot_project(self._model, records[0], error))
+        self._move_to(_end(records, poison))
+        if poison:
+            await self._bury(poison)
+            self._move_to(poison.record.metadata.sequence)
+
+    async def _change_views(
+        self,
+        views: ViewStore,
+        records: Sequence[EventRecord],
+        steps: Sequence["_Step"],
+        poison: _Poison | None,
+    ) -> _Poison | None:
+        """Store what the steps change; gives the first event that cannot be projected."""
         batch = _Batch(await _rows(views, steps))
         for step in steps:
             try:
@@ -256,19 +346,10 @@ class ProjectionRunner:
             except Exception as error:  # noqa: BLE001 - the model's mistake, at this event alone
                 poison = _Poison(step.record, _cannot_project(self._model, step.record, error))
                 break
-        end = poison.record.metadata.sequence - 1 if poison else records[-1].metadata.sequence
-        changes = batch.changes()
+        changes, end = batch.changes(), _end(records, poison)
         if changes or end - self._checkpoint >= IDLE_CHECKPOINT:
-            try:
-                await self._commit(views, changes, end)
-            except CheckpointMoved:
-                # Another instance was quicker with some of these: go on from where it is.
-                await self._reread_checkpoint(views)
-                return
-        self._move_to(end)
-        if poison:
-            await self._bury(poison)
-            self._move_to(poison.record.metadata.sequence)
+            await self._commit(views, changes, end)
+        return poison
 
     def _read(self, records: Sequence[EventRecord]) -> tuple[list["_Step"], _Poison | None]:
         """The events that concern this projection, up to the first that cannot be read."""
@@ -338,6 +419,11 @@ def _step(record: EventRecord, event: Event, projectors: tuple[Projector, ...]) 
     )
 
 
+def _end(records: Sequence[EventRecord], poison: _Poison | None) -> int:
+    """The sequence of the last event that is taken in."""
+    return poison.record.metadata.sequence - 1 if poison else records[-1].metadata.sequence
+
+
 async def _rows(views: ViewStore, steps: Sequence[_Step]) -> dict[type[View], dict[RowKey, View]]:
     """The views that the steps change, as they are."""
     wanted: dict[type[View], dict[RowKey, None]] = {}
@@ -373,7 +459,10 @@ class _Batch:
 
     def _changed_view(self, projector: Projector, row: RowKey, step: _Step) -> View | None:
         before = self._rows[projector.view].get(row)
-        return projector.change(before, step.event, step.record.metadata)
+        after = projector.change(before, step.event, step.record.metadata)
+        if after is not None and type(after) is not projector.view:
+            raise TypeError(f"{type(after).__name__} in place of {projector.view.__name__}")
+        return after
 
 
 def _cannot_project(model: ProjectionModel, record: EventRecord, error: Exception) -> Failed:

@@ -22,6 +22,7 @@ from typing import Any, ClassVar, TypeVar, overload
 
 from attrs import frozen
 from pydantic import TypeAdapter
+from pydantic.errors import PydanticUserError
 
 from cim_domain.dispatch import Handler, handlers, mark, parts
 from cim_domain.errors import ModelError
@@ -121,12 +122,15 @@ def read_projection(projection: Projection) -> ProjectionModel:
     cls = type(projection)
     place = where(cls)
     require_name(cls.projection_name, f"{place}: the projection's name")
+    if cls.projection_version < 1:
+        raise ModelError(f"{place}: version {cls.projection_version} is not 1 or more")
     events = _projectors(projection, place)
     if not events:
         raise ModelError(f"{place}: no @projects method")
     views = {projector.view for found in events.values() for projector in found}
     names: dict[str, type[View]] = {}
     for view in views:
+        require_name(view.view_name, f"{place}: the name of the view {where(view)}")
         if names.setdefault(view.view_name, view) is not view:
             raise ModelError(
                 f"{place}: two views are named {view.view_name!r}:"
@@ -199,7 +203,12 @@ def _answers(projection: Projection, place: str) -> dict[type[Query], Answer]:
             raise ModelError(f"{handler.place}: the last parameter must be annotated with Views")
         if handler.returns is None:
             raise ModelError(f"{handler.place}: say what it returns, as an annotation")
-        answer: TypeAdapter[Any] = TypeAdapter(handler.returns)
+        try:
+            answer: TypeAdapter[Any] = TypeAdapter(handler.returns)
+        except PydanticUserError as error:
+            raise ModelError(
+                f"{handler.place}: what it returns cannot be written as JSON: {error.message}"
+            ) from error
         for query in handler.classes(0, Query):
             if not query.message_type:
                 raise ModelError(f"{place}: {where(query)} has no type: declare it with type='...'")

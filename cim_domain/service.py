@@ -7,6 +7,7 @@ Commands on ``nix.cmd.>``, queries on ``nix.query.>``, health, and service disco
 a service share the requests between them.
 """
 
+import asyncio
 import logging
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
@@ -22,10 +23,12 @@ from cim_domain.errors import ConfigurationError
 from cim_domain.execution import Executor
 from cim_domain.handlers import CommandHandler, HealthHandler, QueryHandler
 from cim_domain.health import Health, Look, look_at_dead_letters, look_at_projection, timed
-from cim_domain.history import CachingRepository, ReplayingRepository
+from cim_domain.history import CachingRepository, ReplayingRepository, Repository
 from cim_domain.metadata import utc_now
+from cim_domain.nats.buckets import Bucket, bucket_stream
 from cim_domain.nats.client import round_trip
 from cim_domain.nats.config import NatsSettings
+from cim_domain.nats.connection_events import ConnectionChange
 from cim_domain.nats.dead_letters import StreamDeadLetters, dead_letter_stream
 from cim_domain.nats.discovery import Discovery
 from cim_domain.nats.link import Link
@@ -36,6 +39,8 @@ from cim_domain.nats.subscriber import Retries
 from cim_domain.projecting import ProjectionRunner
 from cim_domain.reacting import ProcessRunner
 from cim_domain.settings import ServiceSettings
+from cim_domain.snapshots import BucketSnapshots, SnapshottingRepository
+from cim_domain.store.grouping import GroupingEvents
 from cim_domain.store.jetstream import JetStreamEvents, Patience, event_stream
 from cim_domain.store.port import EventStore
 from cim_domain.store.tail import SharedTail
@@ -65,6 +70,8 @@ class Service:
         self.domain = domain
         self.instance = uuid4().hex
         self.subjects = Subjects(domain.name, nats.subject_prefix)
+        self.disconnected = asyncio.Event()
+        """Set once the connection is closed for good, be it by `stop`."""
         self._nats = nats
         self._settings = settings or ServiceSettings()
         self._url = url
@@ -100,6 +107,7 @@ class Service:
     async def _start(self, stack: AsyncExitStack) -> None:
         link = await Link.open(self._nats, name=self.subjects.service, url=self._url)
         stack.push_async_callback(link.drain)
+        link.listen(self._connection_changed)
         await require_server(link)
         replicas = self._nats.replicas
         await ensure_stream(link.requests, event_stream(self.subjects, replicas))
@@ -108,7 +116,7 @@ class Service:
         database = open_views(self._settings, self._nats, self.domain)
         stack.push_async_callback(database.close)
         runners = await self._run_projections(stack, log, database, letters)
-        executor = self._executor(log)
+        executor = await self._executor(stack, link, log)
         processes = await self._run_processes(stack, link, executor, letters)
         answerer = Answerer(
             self.domain,
@@ -120,20 +128,34 @@ class Service:
         self._health = self._looks(link, log, runners, processes, letters)
         await self._respond(stack, link, executor, answerer, letters)
 
+    def _connection_changed(self, change: ConnectionChange) -> None:
+        if change is ConnectionChange.CLOSED:
+            self.disconnected.set()
+
     async def _dead_letters(self, link: Link, replicas: int) -> StreamDeadLetters:
         stream = self.subjects.dead_letter_stream
         definition = dead_letter_stream(stream, self.subjects.dead_letters, replicas)
         await ensure_stream(link.requests, definition)
         return StreamDeadLetters(link, stream, self.subjects.dead_letter_root)
 
-    def _executor(self, log: EventStore) -> Executor:
-        replaying = ReplayingRepository(self.domain, log)
+    async def _executor(self, stack: AsyncExitStack, link: Link, log: EventStore) -> Executor:
+        settings = self._settings
+        repository: Repository = ReplayingRepository(self.domain, log)
+        if settings.snapshot_every:
+            bucket = self.subjects.snapshot_bucket
+            await ensure_stream(link.requests, bucket_stream(bucket, self._nats.replicas))
+            snapshots = BucketSnapshots(Bucket(link, bucket))
+            snapshotting = SnapshottingRepository(repository, snapshots, settings.snapshot_every)
+            stack.push_async_callback(snapshotting.settle)
+            repository = snapshotting
+        if settings.cache:
+            repository = CachingRepository(repository, settings.cache)
         return Executor(
             self.domain,
-            log,
-            CachingRepository(replaying, self._settings.cache),
+            GroupingEvents(log) if settings.group_commit else log,
+            repository,
             source=self.subjects.service,
-            limit=self._settings.commands_in_flight,
+            limit=settings.commands_in_flight,
         )
 
     async def _run_projections(
@@ -209,10 +231,15 @@ class Service:
         queries = QueryHandler(self.subjects, answerer)
         health = HealthHandler(self._health)
         subjects = self.subjects
+        # A reply there would be taken for an event, or for a command of the service itself.
+        guarded = f"{subjects.root}."
         responders = [
-            Responder(link, "commands", subjects.commands, commands.handle, commands.error),
-            Responder(link, "queries", subjects.queries, queries.handle, queries.error),
-            Responder(link, "health", subjects.health, health.handle, queries.error),
+            Responder(link, name, subject, handle, on_error, guarded)
+            for name, subject, handle, on_error in (
+                ("commands", subjects.commands, commands.handle, commands.error),
+                ("queries", subjects.queries, queries.handle, queries.error),
+                ("health", subjects.health, health.handle, queries.error),
+            )
         ]
         discovery = Discovery(
             link,
@@ -221,6 +248,7 @@ class Service:
             version=VERSION,
             description=f"the domain {self.domain.name}, event-sourced",
             responders=responders,
+            guarded=guarded,
         )
         for responder in responders:
             await responder.start()
@@ -238,7 +266,13 @@ def open_views(settings: ServiceSettings, nats: NatsSettings, domain: Domain) ->
         return MemoryViews()
     if views == "sqlite":
         directory = nats.data_directory
-        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        try:
+            directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        except OSError as error:
+            raise ConfigurationError(
+                f"NATS_DATA_DIRECTORY (nats.data_directory): {directory} cannot be made"
+                f" ({error.strerror}); name a directory that this user may write"
+            ) from error
         return SqlViews.sqlite(directory / f"{domain.name}-views.sqlite3", domain.name)
     if views.startswith(("postgresql://", "postgresql+psycopg://")):
         url = "postgresql+psycopg://" + views.partition("://")[2]

@@ -21,6 +21,7 @@ SECTION = "service"
 PREFIX = "CIM_DOMAIN_"
 
 Count = Annotated[int, Field(ge=1, le=10_000_000)]
+CountOrNone = Annotated[int, Field(ge=0, le=10_000_000)]
 Seconds = Annotated[float, Field(gt=0, le=3600)]
 
 
@@ -39,8 +40,12 @@ class ServiceSettings(BaseSettings):
     """``sqlite`` (a file in the data directory), ``memory``, or a URL ``postgresql://…``."""
     on_poison: OnPoison = OnPoison.STOP
     """Whether a projection stops at an event that cannot be projected, or skips it."""
-    cache: Count = 10_000
-    """How many aggregates are kept in memory, those used last."""
+    cache: CountOrNone = 10_000
+    """How many aggregates are kept in memory, those used last; 0: none."""
+    snapshot_every: CountOrNone = 100
+    """After so many events of an aggregate a snapshot of it is written; 0: never."""
+    group_commit: bool = True
+    """Whether commits that wait together are stored together, where that is faster."""
     commands_in_flight: Count = 10_000
     """Past so many commands at a time the answer is `busy`."""
     queries_in_flight: Count = 1_000

@@ -123,5 +123,10 @@ class Subjects:
         """``NIX_DLQ``"""
         return self._stream("DLQ")
 
+    @property
+    def snapshot_bucket(self) -> str:
+        """``nix_snapshots``"""
+        return f"{self.root.replace('.', '_')}_snapshots"
+
     def _stream(self, suffix: str) -> str:
         return f"{self.root.replace('.', '_').upper()}_{suffix}"

@@ -22,11 +22,14 @@ from nats.micro.service import (
 )
 
 from cim_domain.nats.link import Link
-from cim_domain.nats.responder import QUEUE, Responder
+from cim_domain.nats.responder import QUEUE, Responder, may_reply
 
 
 class Discovery:
-    """Makes a service known. `version` must be a semantic version in full."""
+    """Makes a service known. `version` must be a semantic version in full.
+
+    `guarded` is as for a `Responder`.
+    """
 
     def __init__(
         self,
@@ -37,6 +40,7 @@ class Discovery:
         version: str,
         description: str,
         responders: Sequence[Responder],
+        guarded: str = "",
     ) -> None:
         self._link = link
         self._name = name
@@ -44,6 +48,7 @@ class Discovery:
         self._version = version
         self._description = description
         self._responders = responders
+        self._guarded = guarded
         self._started = datetime.now(UTC)
         self._subscriptions: list[Subscription] = []
 
@@ -75,7 +80,7 @@ class Discovery:
 
     def _responding(self, answer: Callable[[], dict[str, Any]]) -> Callable[[Msg], Any]:
         async def respond(message: Msg) -> None:
-            if message.reply:
+            if message.reply and may_reply(message.reply, self._guarded):
                 await self._link.client.publish(message.reply, orjson.dumps(answer()))
 
         return respond

@@ -1,11 +1,21 @@
-"""nats-py's client with what it lacks for a connection that must be encrypted, or end."""
+"""nats-py's client with what it lacks for a connection that must be encrypted, or end.
+
+And one that other clients cannot break: nats-py stops reading, without a word, at a subject that is
+no UTF-8 or a block of headers cut short, both of which servers pass on.
+"""
 
 import ssl
 from urllib.parse import ParseResult
 
 import nats.errors
 from nats.aio.client import Client
+from nats.aio.msg import Msg
 from nats.aio.transport import TcpTransport
+
+from cim_domain.nats.strict_parser import StrictParser
+
+UNREADABLE_HEADERS = "unreadable headers"
+"""In the place of headers that cannot be read. No header of the wire has a name with a blank."""
 
 
 class HardenedClient(Client):
@@ -18,11 +28,32 @@ class HardenedClient(Client):
     def __init__(self) -> None:
         super().__init__()
         self._transport = _Transport()
+        self._ps = StrictParser(self)
 
     def _connect_command(self) -> bytes:
         if "tls" in self.options and not self._server_info.get("tls_required"):
             raise nats.errors.SecureConnWantedError
         return super()._connect_command()
+
+    async def _process_headers(self, headers: bytes | None) -> dict[str, str] | None:
+        try:
+            found: dict[str, str] | None = await super()._process_headers(headers)
+        except (IndexError, UnicodeDecodeError):
+            return {UNREADABLE_HEADERS: ""}
+        return found
+
+    def _build_message(
+        self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: dict[str, str] | None
+    ) -> Msg:
+        return self.msg_class(
+            subject=subject.decode(errors="replace"),
+            # Where a reply subject is no text, no reply can be sent.
+            reply=reply.decode() if _is_text(reply) else "",
+            data=data,
+            headers=headers,
+            _client=self,
+            _sid=sid,
+        )
 
     async def check_answered(self) -> None:
         """Report a server that hung up in place of an answer; nats-py takes it for a connection."""
@@ -70,3 +101,11 @@ class _Transport(TcpTransport):
         if self._io_writer is not None:
             self._io_writer.close()
         self._bare_io_writer = self._io_writer = None
+
+
+def _is_text(data: bytes) -> bool:
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True

@@ -151,7 +151,6 @@ class _Consumer:
         self._heartbeat = heartbeat
         self._buffer: deque[StreamMessage] = deque()
         self._buffered_bytes = 0
-        self._after = after
         self._head = after
         self._asked = 0
         self._delivered = 0
@@ -219,9 +218,6 @@ class _Consumer:
             return
         self._delivered = delivered
         self._asked -= 1
-        # A replica that is behind starts a consumer at its own end, before what was asked for.
-        if sequence <= self._after:
-            return
         self._head = sequence + pending
         self._buffered_bytes += _size(message)
         self._buffer.append(StreamMessage(sequence, message))

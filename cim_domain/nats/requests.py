@@ -90,13 +90,8 @@ class Requests:
         All of them must come within `timeout` seconds. Raises `NoAnswer`.
         """
         token = str(next(self._tokens))
-        loop = asyncio.get_running_loop()
-        waiting = _Waiting(complete, loop.create_future())
+        waiting = _Waiting(complete, asyncio.get_running_loop().create_future())
         self._waiting[token] = waiting
-        late = NoAnswer(f"no answer within {timeout:g} s", code="timeout")
-        # Beside the time-out, which the client swallows while a server that reads nothing blocks
-        # its publish; what is awaited next must end then, too.
-        timer = loop.call_later(timeout, waiting.fail, late)
         try:
             async with asyncio.timeout(timeout):
                 await self._client.publish(
@@ -104,7 +99,7 @@ class Requests:
                 )
                 await waiting.done
         except TimeoutError as error:
-            raise late from error
+            raise NoAnswer(f"no answer within {timeout:g} s", code="timeout") from error
         except (
             nats.errors.OutboundBufferLimitError,
             nats.errors.ConnectionClosedError,
@@ -112,7 +107,6 @@ class Requests:
         ) as error:
             raise NoAnswer("there is no connection to the server", code="disconnected") from error
         finally:
-            timer.cancel()
             del self._waiting[token]
         return waiting.replies
 

@@ -14,8 +14,9 @@ from attrs import define, field, frozen
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
-from cim_domain.errors import RequestError
+from cim_domain.errors import Failed, Invalid, RequestError
 from cim_domain.nats.client import check_size
+from cim_domain.nats.hardened_client import UNREADABLE_HEADERS
 from cim_domain.nats.link import Link
 
 logger = logging.getLogger("cim_domain.nats")
@@ -60,11 +61,29 @@ class Statistics:
     last_error: str = ""
 
 
+def may_reply(reply: str, guarded: str) -> bool:
+    """Whether a client may name this subject for the reply to what it sends.
+
+    A service may publish where its clients may not: to JetStream's API and to what `guarded` begins
+    with. Its replies must not become a way there.
+    """
+    return not reply.startswith("$") and not (guarded and reply.startswith(guarded))
+
+
 class Responder:
-    """Answers the requests on one subject, which may hold wildcards."""
+    """Answers the requests on one subject, which may hold wildcards.
+
+    What asks for a reply on a subject that begins with `guarded` is refused, and handled by nobody.
+    """
 
     def __init__(
-        self, link: Link, name: str, subject: str, handler: Handler, on_error: OnError
+        self,
+        link: Link,
+        name: str,
+        subject: str,
+        handler: Handler,
+        on_error: OnError,
+        guarded: str = "",
     ) -> None:
         self.name = name
         self.subject = subject
@@ -72,6 +91,7 @@ class Responder:
         self._link = link
         self._handler = handler
         self._on_error = on_error
+        self._guarded = guarded
         self._subscription: Subscription | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -101,8 +121,8 @@ class Responder:
     async def _respond(self, message: Msg) -> None:
         started = perf_counter_ns()
         request = Request(message.subject, message.headers or {}, message.data, message.reply)
-        response = await self._handler(request)
-        if request.reply and not request.reply.startswith("$JS."):
+        response = await self._response(request)
+        if request.reply and may_reply(request.reply, self._guarded):
             response = await self._send(request.reply, response)
         statistics = self.statistics
         statistics.requests += 1
@@ -111,15 +131,29 @@ class Responder:
             statistics.errors += 1
             statistics.last_error = response.error
 
+    async def _response(self, request: Request) -> Response:
+        if request.reply and not may_reply(request.reply, self._guarded):
+            logger.warning("refused on %s: the reply was to go to %s", self.name, request.reply)
+            return self._on_error(Invalid("replies are not sent there", code="not_a_request"))
+        if UNREADABLE_HEADERS in request.headers:
+            return self._on_error(Invalid("the headers cannot be read", code="bad_header"))
+        try:
+            return await self._handler(request)
+        except Exception as error:
+            logger.exception("answering on %s failed", self.name)
+            return self._on_error(Failed(f"the service failed: {type(error).__name__}"))
+
     async def _send(self, reply: str, response: Response) -> Response:
-        headers = dict(response.headers) or None
         try:
-            check_size(self._link.client, reply, response.data, headers)
+            check_size(self._link.client, reply, response.data, response.headers or None)
         except RequestError as error:
-            return await self._send(reply, self._on_error(error))
+            response = self._on_error(error)
         try:
-            await self._link.client.publish(reply, response.data, headers=headers)
-        except nats.errors.Error as error:
+            check_size(self._link.client, reply, response.data, response.headers or None)
+            await self._link.client.publish(
+                reply, response.data, headers=dict(response.headers) or None
+            )
+        except (nats.errors.Error, RequestError) as error:
             # Whoever asked runs into a time-out, and may ask again with the same id.
             logger.warning("a reply could not be sent: %s", type(error).__name__)
         return response

@@ -52,3 +52,12 @@ def tail_of(commit: Commit, tail: Sequence[EventRecord]) -> Position | None:
         return None
     last = stored[-1].metadata
     return Position(last.aggregate_version, last.sequence)
+
+
+def another_log(aggregate: str, aggregate_id: str, version: int, known: Position) -> Failed:
+    """The error for an aggregate that has fewer events than are known of it."""
+    return Failed(
+        f"the log has {version} events of {aggregate} {aggregate_id}, fewer than the"
+        f" {known.version} that are known: it is another log",
+        code="another_log",
+    )

@@ -31,7 +31,7 @@ from cim_domain.nats.link import Link
 from cim_domain.nats.reader import StreamMessage, follow_stream
 from cim_domain.nats.requests import NoAnswer
 from cim_domain.nats.streams import StreamDefinition
-from cim_domain.store.checks import check_commits, tail_of
+from cim_domain.store.checks import another_log, check_commits, tail_of
 from cim_domain.store.port import (
     START,
     Commit,
@@ -130,7 +130,11 @@ class JetStreamEvents:
         The leader says which exact subjects there are and how many messages each; these are read
         from any replica and checked to be complete.
         """
-        _, records = await self._retried(lambda: self._history(aggregate, aggregate_id, after))
+        version, records = await self._retried(
+            lambda: self._history(aggregate, aggregate_id, after)
+        )
+        if version < after.version:
+            raise another_log(aggregate, aggregate_id, version, after)
         return records
 
     async def read(self, after: int = 0) -> AsyncGenerator[Slice, None]:

@@ -116,7 +116,8 @@ class EventStore(Log, Protocol):
     ) -> tuple[EventRecord, ...]:
         """The events of an aggregate that follow a position, in order and without a gap.
 
-        Raises `Unavailable`.
+        Raises `Unavailable`, and `Failed`: ``another_log`` where the aggregate has fewer events
+        than the position says, ``corrupt_history`` where their versions do not follow one another.
         """
 
     def read(self, after: int = 0) -> AsyncGenerator[Slice, None]:

@@ -7,8 +7,10 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
+from nats.aio.msg import Msg
 
 from cim_domain.errors import Unavailable
+from cim_domain.nats.client import round_trip
 from cim_domain.nats.config import load_settings
 from cim_domain.nats.connection_events import ConnectionChange
 from cim_domain.nats.jetstream import ApiError, call
@@ -97,6 +99,25 @@ async def test_a_deleted_consumer_is_replaced(link: Link, subjects: Subjects, st
             await call(link.requests, f"CONSUMER.DELETE.{stream}.{name}")
         assert len(seen) == 5
     assert found == list(range(1, 501))
+
+
+async def test_what_another_takes_from_the_consumer_is_read_all_the_same(
+    link: Link, subjects: Subjects, stream: str
+) -> None:
+    async with aclosing(follow_stream(link, stream, 0)) as slices:
+        await anext(slices)
+        await fill(link, subjects.root, 1)
+        found = await take(slices, 1)
+        (name,) = await consumers(link, stream)
+        stolen: asyncio.Queue[Msg] = asyncio.Queue()
+        await link.client.subscribe(f"{subjects.root}.thief", cb=stolen.put)
+        pull = f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{name}"
+        await link.client.publish(pull, b'{"batch":5}', f"{subjects.root}.thief")
+        await round_trip(link.client)
+        await fill(link, subjects.root, 20)
+        found += await take(slices, 20)
+        assert stolen.qsize() > 0
+    assert found == list(range(1, 22))
 
 
 async def test_a_closed_reader_leaves_no_consumer_and_no_subscription(
@@ -197,6 +218,7 @@ async def test_a_reader_waits_for_a_server_that_is_away_and_gathers_nothing_mean
     await asyncio.wait([taking], timeout=0.5)
     assert not taking.done()
     assert len(link.client._subs) == before
+    assert not link.client._pending
     port = int(url.rpartition(":")[2])
     async with throwaway_server(data_directory=tmp_path / "data", port=port):
         assert await taking == [4, 5, 6, 7, 8, 9, 10]

@@ -246,6 +246,29 @@ async def test_more_concurrent_batches_than_the_server_holds_are_all_stored(
     assert await store.head() == 120 * 12
 
 
+async def test_while_the_server_has_too_many_batches_open_one_waits_and_singles_go_on(
+    store: JetStreamEvents, link: Link, subjects: Subjects
+) -> None:
+    async def part(batch: str, number: int, **more: str) -> Msg:
+        headers = {"Nats-Batch-Id": batch, "Nats-Batch-Sequence": str(number), **more}
+        subject = subjects.journal("flake.created", batch)
+        return await link.requests.one(subject, b"{}", headers=headers, timeout=5)
+
+    held = [new_id() for _ in range(50)]
+    for batch in held:
+        assert (await part(batch, 1)).data == b""
+    with pytest.raises(Unavailable) as caught:
+        await JetStreamEvents(link, subjects, SHORT).append([commit(new_id(), events=2)])
+    assert caught.value.details["reason"] == "busy"
+    flake = commit(new_id(), events=2)
+    waiting = asyncio.create_task(store.append([flake]))
+    assert await store.append([commit(new_id())]) == (Position(1, 1),)
+    assert not waiting.done()
+    await part(held[0], 2, **{"Nats-Batch-Commit": "1"})
+    assert await waiting == (Position(2, 5),)
+    assert await store.load("flake", flake.aggregate_id) == stored([flake], 5)
+
+
 async def test_headers_too_large_for_the_margin_are_refused_and_the_connection_lives(
     store: JetStreamEvents, link: Link
 ) -> None:
@@ -380,8 +403,6 @@ async def test_without_a_server_everything_is_unavailable_within_the_budget() ->
         await ensure_stream(link.requests, event_stream(subjects))
         store = JetStreamEvents(link, subjects, SHORT)
         await store.append([commit(FLAKE)])
-        waiting = asyncio.create_task(store.append([commit(new_id())]))
-    await waiting
     await lost.wait()
     clock = asyncio.get_running_loop().time
     for attempt in (

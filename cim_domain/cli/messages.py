@@ -1,0 +1,185 @@
+"""`send` and `query`: one message to a service, and what it answers."""
+
+from typing import Annotated
+from uuid import UUID
+
+import typer
+
+from cim_domain.cli.options import Config, DataDirectory, Debug, Json, Organization, Timeout, Url
+from cim_domain.cli.rendering import columns, error_rows, outcome_panel, result
+from cim_domain.cli.session import Refused, Session
+from cim_domain.cli.subject import read_payload, read_subject
+from cim_domain.client import NoAnswer
+from cim_domain.errors import RequestError
+
+Domain = Annotated[
+    str | None,
+    typer.Option("--domain", "-d", metavar="DOMAIN", help="The domain, for a short subject."),
+]
+Payload = Annotated[
+    str,
+    typer.Argument(
+        metavar="JSON",
+        help="The message's own fields as a JSON object; - reads standard input, @FILE a file.",
+    ),
+]
+
+
+def send(  # noqa: D417
+    subject: Annotated[
+        str,
+        typer.Argument(
+            metavar="SUBJECT", help="nix.cmd.flake.create, or flake.create with --domain."
+        ),
+    ],
+    payload: Payload = "{}",
+    *,
+    domain: Domain = None,
+    command_id: Annotated[
+        UUID | None,
+        typer.Option(metavar="UUID", help="The command's id; the same one again has no effect."),
+    ] = None,
+    correlation_id: Annotated[
+        UUID | None, typer.Option(metavar="UUID", help="What the command belongs to.")
+    ] = None,
+    causation_id: Annotated[
+        UUID | None, typer.Option(metavar="UUID", help="The message that caused the command.")
+    ] = None,
+    organization_id: Organization = None,
+    expected_version: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N", min=0, help="Refuse with a conflict unless the aggregate has N events."
+        ),
+    ] = None,
+    url: Url = None,
+    data_directory: DataDirectory = None,
+    config: Config = None,
+    timeout: Timeout = None,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Send a command and show what came of it.
+
+    [bold]Examples[/bold]
+
+      cim-domain send nix.cmd.flake.create '{"path": "/srv/web"}'
+
+      cim-domain send flake.update @update.json --domain nix --expected-version 1
+
+      echo '{"path": "/srv/web"}' | cim-domain send nix.cmd.flake.update - --json
+
+    Exit codes: 0 accepted; 1 refused, and the reason is shown; 2 wrong usage; 3 nobody answered.
+    After 3 it may be unknown whether the command had an effect: send it again with the
+    [bold]--command-id[/bold] that is shown.
+    """
+    session = Session(
+        url=url,
+        data_directory=data_directory,
+        config=config,
+        timeout=timeout,
+        json=json,
+        debug=debug,
+    )
+
+    async def work() -> None:
+        subjects, message_type = read_subject(
+            subject, "cmd", domain, session.settings().subject_prefix
+        )
+        data = read_payload(payload)
+        async with session.client(subjects) as client:
+            outcome = await client.send(
+                message_type,
+                data,
+                command_id=_text(command_id),
+                correlation_id=_text(correlation_id),
+                causation_id=_text(causation_id),
+                organization_id=organization_id,
+                expected_version=expected_version,
+            )
+        if session.json:
+            session.output.document(outcome.as_dict())
+        else:
+            session.output.show(outcome_panel(outcome))
+        if outcome.error is not None:
+            raise Refused
+
+    session.run(work)
+
+
+def query(  # noqa: D417
+    subject: Annotated[
+        str,
+        typer.Argument(metavar="SUBJECT", help="nix.query.flake.get, or flake.get with --domain."),
+    ],
+    payload: Payload = "{}",
+    *,
+    domain: Domain = None,
+    min_sequence: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N", min=0, help="Wait until the views have read the event with sequence N."
+        ),
+    ] = None,
+    organization_id: Organization = None,
+    url: Url = None,
+    data_directory: DataDirectory = None,
+    config: Config = None,
+    timeout: Timeout = None,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Ask a query and show the result.
+
+    [bold]Examples[/bold]
+
+      cim-domain query nix.query.flake.get '{"path": "/srv/web"}'
+
+      cim-domain query flake.list --domain nix
+
+      cim-domain query nix.query.flake.list --min-sequence 12 --json
+
+    With [bold]--min-sequence[/bold] and the sequence that `send` showed, the answer includes what
+    the command has changed. With [bold]--json[/bold], the document is
+    {"result": ..., "sequence": N}.
+    """
+    session = Session(
+        url=url,
+        data_directory=data_directory,
+        config=config,
+        timeout=timeout,
+        json=json,
+        debug=debug,
+    )
+
+    async def work() -> None:
+        subjects, message_type = read_subject(
+            subject, "query", domain, session.settings().subject_prefix
+        )
+        data = read_payload(payload)
+        async with session.client(subjects) as client:
+            try:
+                answer = await client.ask(
+                    message_type, data, min_sequence=min_sequence, organization_id=organization_id
+                )
+            except NoAnswer:
+                raise
+            except RequestError as error:
+                _refused(session, error)
+                raise Refused from error
+        if session.json:
+            session.output.document({"result": answer.json(), "sequence": answer.sequence})
+        else:
+            session.output.show(result(answer.json(), coloured=session.output.on_terminal))
+
+    session.run(work)
+
+
+def _refused(session: Session, error: RequestError) -> None:
+    if session.json:
+        session.output.document({"error": error.as_dict()})
+    session.output.errors.print(columns(error_rows(error)), soft_wrap=True)
+
+
+def _text(value: UUID | None) -> str | None:
+    return None if value is None else str(value)

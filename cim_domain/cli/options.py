@@ -1,0 +1,67 @@
+"""The options that commands have in common, each declared once."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+CONNECTION = "Connection"
+OUTPUT = "Output"
+
+Url = Annotated[
+    str | None,
+    typer.Option(
+        "--url",
+        metavar="URL",
+        rich_help_panel=CONNECTION,
+        help="The NATS server; several with commas. Without it: the configured one, or else the"
+        " one that `cim-domain serve` runs in the data directory.",
+    ),
+]
+DataDirectory = Annotated[
+    Path | None,
+    typer.Option(
+        "--data-directory",
+        metavar="DIR",
+        rich_help_panel=CONNECTION,
+        help="Where the embedded server and the views keep their data.",
+    ),
+]
+Config = Annotated[
+    Path | None,
+    typer.Option(
+        "--config",
+        metavar="FILE",
+        rich_help_panel=CONNECTION,
+        help="The configuration, in place of ./cim-domain.toml.",
+    ),
+]
+Timeout = Annotated[
+    float | None,
+    typer.Option(
+        "--timeout",
+        metavar="SECONDS",
+        min=0.01,
+        max=3600,
+        rich_help_panel=CONNECTION,
+        help="How long an answer may take.",
+    ),
+]
+Json = Annotated[
+    bool,
+    typer.Option(
+        "--json", rich_help_panel=OUTPUT, help="Write JSON, and nothing else, to standard output."
+    ),
+]
+Debug = Annotated[
+    bool, typer.Option("--debug", rich_help_panel=OUTPUT, help="Show where an error comes from.")
+]
+Organization = Annotated[
+    str | None,
+    typer.Option(
+        "--organization-id", metavar="ID", help="The organization on whose behalf this is done."
+    ),
+]
+DomainName = Annotated[
+    str, typer.Argument(metavar="DOMAIN", help="The domain's name, such as nix.", show_default=False)
+]

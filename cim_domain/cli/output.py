@@ -1,0 +1,77 @@
+"""Where commands write: results to standard output, everything else to standard error.
+
+Text from elsewhere is never read as markup and never reaches a terminal with control characters.
+"""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from rich.console import Console, RenderableType
+from rich.text import Text
+
+from cim_domain.printable import printable, printable_json
+
+WIDE = 100_000
+"""Columns of a console that is no terminal: there, nothing is cut or wrapped."""
+
+
+class Output:
+    """Standard output and standard error of a command."""
+
+    def __init__(self, *, json: bool = False) -> None:
+        self.json = json
+        self.console = _console(stderr=False)
+        self.errors = _console(stderr=True)
+
+    @property
+    def on_terminal(self) -> bool:
+        """Whether a person reads the results."""
+        return self.console.is_terminal and not self.json
+
+    def show(self, what: RenderableType) -> None:
+        """Write a result for people."""
+        self.console.print(what, soft_wrap=isinstance(what, Text))
+
+    def document(self, value: Any) -> None:
+        """Write one JSON document, on one line."""
+        print(json_text(value), file=self.console.file, flush=True)  # noqa: T201
+
+    def note(self, text: str) -> None:
+        """Tell people, beside the results, what goes on."""
+        self.errors.print(Text(printable(text), style="dim"), soft_wrap=True)
+
+    def problem(self, message: str) -> None:
+        """Tell what went wrong: a line or two."""
+        first, *more = message.splitlines() or ["failed"]
+        line = Text.assemble(("error: ", "bold red"), printable(first))
+        for each in more:
+            line.append(f"\n       {printable(each)}")
+        self.errors.print(line, soft_wrap=True)
+
+
+def json_text(value: Any, indent: int | None = None) -> str:
+    """A value as JSON that is fit for a terminal, too."""
+    return printable_json(json.dumps(value, ensure_ascii=False, indent=indent))
+
+
+def columns(rows: Sequence[Sequence[Text | str]]) -> Text:
+    """Rows of cells, aligned; nothing is cut, so that it can be searched and taken apart."""
+    cells = [[cell if isinstance(cell, Text) else Text(printable(cell)) for cell in row] for row in rows]
+    widths = [max(cell.cell_len for cell in column) for column in zip(*cells, strict=True)]
+    lines = []
+    for row in cells:
+        line = Text()
+        for cell, width in zip(row, widths, strict=True):
+            line.append_text(cell)
+            line.append(" " * (width - cell.cell_len + 2))
+        line.rstrip()
+        lines.append(line)
+    return Text("\n").join(lines)
+
+
+def _console(*, stderr: bool) -> Console:
+    console = Console(stderr=stderr, markup=False, emoji=False, highlight=False)
+    if not console.is_terminal:
+        console.width = WIDE
+    return console

@@ -1,0 +1,158 @@
+"""How outcomes, events, reports of health and other tables look to people."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import orjson
+from rich.console import Group, RenderableType
+from rich.json import JSON
+from rich.text import Text
+
+from cim_domain.cli.output import columns, json_text
+from cim_domain.codec import write_time
+from cim_domain.errors import RequestError
+from cim_domain.metadata import Metadata
+from cim_domain.outcome import Outcome
+from cim_domain.printable import printable
+from cim_domain.store.port import EventRecord
+
+COLOURS = {
+    "accepted": "green",
+    "healthy": "green",
+    "ok": "green",
+    "live": "green",
+    "degraded": "yellow",
+    "warn": "yellow",
+    "catching_up": "yellow",
+    "waiting": "yellow",
+    "conflict": "yellow",
+    "rejected": "red",
+    "invalid": "red",
+    "failed": "red",
+    "fail": "red",
+    "unhealthy": "red",
+    "stopped": "red",
+}
+
+_DETAILS = 20
+
+
+def status(word: object) -> Text:
+    """A word for how something fares, in its colour."""
+    text = printable(str(word))
+    return Text(text, style=COLOURS.get(text, ""))
+
+
+def outcome_panel(outcome: Outcome) -> RenderableType:
+    """What came of a command."""
+    facts = [
+        ("command", outcome.command_id),
+        ("correlation", outcome.correlation_id),
+        ("aggregate", outcome.aggregate_id),
+        ("version", outcome.version),
+        ("sequence", outcome.sequence),
+    ]
+    rows = [("status", status(outcome.status))]
+    rows += [(name, Text(printable(str(value)))) for name, value in facts if value is not None]
+    for event in outcome.events:
+        rows.append(("event", Text(printable(f"{event.type} {event.id}"), style="cyan")))
+    if outcome.error is not None:
+        rows += error_rows(outcome.error)
+    return _facts(rows)
+
+
+def error_rows(error: RequestError) -> list[tuple[str, Text]]:
+    """Why something was refused: the code, the reason, and each field that is wrong."""
+    rows = [("code", Text(printable(error.code), style="red")), ("reason", Text(printable(error.message)))]
+    fields = error.details.get("fields")
+    for found in fields[:_DETAILS] if isinstance(fields, list) else ():
+        if isinstance(found, dict):
+            problem = f"{found.get('path') or '(the whole)'}: {found.get('message')}"
+            rows.append(("field", Text(printable(problem), style="yellow")))
+    return rows
+
+
+def result(value: Any, *, coloured: bool) -> RenderableType:
+    """A query's result, indented."""
+    text = json_text(value, indent=2)
+    return JSON(text, ensure_ascii=False) if coloured and "\\u" not in text else Text(text)
+
+
+def event_line(record: EventRecord) -> Text:
+    """An event on one line: sequence, time, type, version and id of the aggregate, fields."""
+    metadata = record.metadata
+    fields = printable(record.data.decode(errors="replace"))
+    return Text.assemble(
+        (f"{metadata.sequence:>6} ", "bold"),
+        (f"{write_time(metadata.timestamp)} ", "dim"),
+        (printable(metadata.message_type), "cyan"),
+        f" {printable(metadata.aggregate_id or '-')}",
+        (f" v{metadata.aggregate_version} ", "dim"),
+        fields,
+    )
+
+
+def event_dict(record: EventRecord) -> dict[str, Any]:
+    """An event for programs; `data` is its own fields, or text where they are no JSON."""
+    metadata = record.metadata
+    return {
+        "sequence": metadata.sequence,
+        "id": metadata.message_id,
+        "type": metadata.message_type,
+        "timestamp": write_time(metadata.timestamp),
+        **_ids(metadata),
+        "aggregate_version": metadata.aggregate_version,
+        "schema_version": metadata.schema_version,
+        "data": _fields(record.data),
+    }
+
+
+def health_report(report: Mapping[str, Any]) -> RenderableType:
+    """A service's health, one line for each check."""
+    head = Text.assemble(
+        (printable(str(report.get("service", "service"))), "bold"),
+        f" {printable(str(report.get('version', '')))} ",
+        status(report.get("status")),
+    )
+    checks = report.get("checks")
+    rows = [
+        (f"  {name}", status(check.get("status")), _listed(check))
+        for name, check in (checks.items() if isinstance(checks, dict) else ())
+        if isinstance(check, dict)
+    ]
+    return Group(head, columns(rows)) if rows else head
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[Text | str]]) -> Text:
+    """Rows below a header."""
+    return columns([[Text(name, style="bold") for name in header], *rows])
+
+
+def _listed(check: Mapping[str, Any]) -> str:
+    facts = (f"{name}={_short(value)}" for name, value in check.items() if name != "status")
+    return " ".join(facts)
+
+
+def _short(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _facts(rows: Sequence[tuple[str, Text]]) -> Text:
+    return columns([(Text(name, style="dim"), value) for name, value in rows])
+
+
+def _ids(metadata: Metadata) -> dict[str, str | None]:
+    return {
+        "correlation_id": metadata.correlation_id,
+        "causation_id": metadata.causation_id,
+        "aggregate_id": metadata.aggregate_id,
+        "organization_id": metadata.organization_id,
+    }
+
+
+def _fields(data: bytes) -> Any:
+    try:
+        return orjson.loads(data)
+    except orjson.JSONDecodeError:
+        return data.decode(errors="replace")

@@ -1,0 +1,142 @@
+"""One run of a command: where the server is, what goes to standard output, how it ends."""
+
+import asyncio
+import os
+import sys
+import traceback
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, NoReturn
+
+import typer
+from attrs import field, frozen
+
+from cim_domain.cli.output import Output
+from cim_domain.client import TIMEOUT, DomainClient
+from cim_domain.errors import CimError, ConfigurationError, ModelError, RequestError, Unavailable
+from cim_domain.nats.config import NatsSettings, load_settings
+from cim_domain.nats.config_sources import CONFIGURATION_VARIABLE
+from cim_domain.nats.link import Link
+from cim_domain.nats.server import find_url
+from cim_domain.subjects import Subjects
+
+OK = 0
+REFUSED = 1
+USAGE = 2
+UNREACHABLE = 3
+INTERRUPTED = 130
+
+RETRY = 1.0
+"""Seconds for which a request that found no service is sent again: one may be starting."""
+
+
+class Refused(Exception):
+    """Ends a command whose result has been written, with the exit code `REFUSED`."""
+
+
+@frozen(kw_only=True)
+class Session:
+    """What the common options say."""
+
+    url: str | None = None
+    data_directory: Path | None = None
+    config: Path | None = None
+    timeout: float | None = None
+    json: bool = False
+    debug: bool = False
+    stream: bool = False
+    """Whether the output is JSON lines, to which an error does not belong."""
+    output: Output = field(init=False)
+
+    @output.default
+    def _output(self) -> Output:
+        return Output(json=self.json)
+
+    def run(self, work: Callable[[], Awaitable[None]]) -> None:
+        """Do the work of a command on an event loop; whatever goes wrong becomes its exit code."""
+
+        async def awaited() -> None:
+            await work()
+
+        self.guarded(lambda: asyncio.run(awaited()))
+
+    def guarded(self, work: Callable[[], None]) -> None:
+        """Do the work of a command; whatever goes wrong becomes its exit code."""
+        try:
+            work()
+        except Refused:
+            raise typer.Exit(REFUSED) from None
+        except CimError as error:
+            self._end(error)
+        except KeyboardInterrupt:
+            raise typer.Exit(INTERRUPTED) from None
+        except OSError as error:
+            if isinstance(error, BrokenPipeError):
+                raise
+            self._end(ConfigurationError(f"{error.strerror or error}: {error.filename or ''}"))
+
+    def settings(self, **overrides: Any) -> NatsSettings:
+        """Where NATS is. Raises `ConfigurationError`."""
+        if self.config is not None:
+            os.environ[CONFIGURATION_VARIABLE] = str(self.config)
+        given = {"urls": self.url, "data_directory": self.data_directory, **overrides}
+        if self.timeout is not None:
+            given["connect_timeout"] = self.timeout
+        return load_settings(**given)
+
+    @asynccontextmanager
+    async def link(self, settings: NatsSettings | None = None) -> AsyncIterator[Link]:
+        """A connection: to the server that is named, or else the embedded one, where one runs."""
+        settings = settings or self.settings()
+        url = None
+        if "urls" not in settings.model_fields_set:
+            url = find_url(settings.data_directory)
+        try:
+            link = await Link.open(settings, name="cim-domain-cli", url=url)
+        except Unavailable as error:
+            hint = "start one with `cim-domain serve DOMAIN`, or say with --url where one is"
+            if error.code != "unavailable":
+                raise
+            raise Unavailable(f"{error.message}\n{hint}", code=error.code) from error
+        try:
+            yield link
+        finally:
+            await link.close()
+
+    @asynccontextmanager
+    async def client(self, subjects: Subjects | str) -> AsyncIterator[DomainClient]:
+        """A client of a domain, given by its name or with the prefix of its subjects."""
+        settings = self.settings()
+        if isinstance(subjects, str):
+            subjects = Subjects(subjects, settings.subject_prefix)
+        async with self.link(settings) as link:
+            yield DomainClient(link, subjects, timeout=self.timeout or TIMEOUT, retry=RETRY)
+
+    def _end(self, error: CimError) -> NoReturn:
+        if self.debug:
+            traceback.print_exception(error, file=sys.stderr)
+        if self.json and not self.stream:
+            self.output.document({"error": as_dict(error)})
+        self.output.problem(str(error))
+        raise typer.Exit(exit_code(error)) from None
+
+
+def exit_code(error: CimError) -> int:
+    """What a command that ends with this error tells its shell."""
+    if isinstance(error, ConfigurationError | ModelError):
+        return USAGE
+    return UNREACHABLE if isinstance(error, Unavailable) else REFUSED
+
+
+def as_dict(error: CimError) -> dict[str, Any]:
+    """An error for programs: ``{code, message, details}``."""
+    if isinstance(error, RequestError):
+        return error.as_dict()
+    code = "usage" if exit_code(error) == USAGE else "failed"
+    return {"code": code, "message": str(error), "details": {}}
+
+
+def usage(problem: str) -> NoReturn:
+    """End the command over what it was called with."""
+    raise typer.BadParameter(problem)

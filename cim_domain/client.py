@@ -1,0 +1,279 @@
+"""The other side of a service: sending commands, asking queries, reading events.
+
+    async with DomainClient.open("nix", load_settings()) as nix:
+        outcome = await nix.send("flake.create", {"path": "/srv/web"})
+        answer = await nix.ask("flake.get", {"path": "/srv/web"}, min_sequence=outcome.sequence)
+        print(answer.json()["description"])
+
+Messages go as types with their fields, or as the domain's own classes where a program has them.
+"""
+
+import asyncio
+import random
+import re
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import aclosing, asynccontextmanager
+from itertools import count
+from typing import Any, Self
+
+import orjson
+from attrs import frozen
+from nats.aio.msg import Msg
+
+from cim_domain.backoff import Backoff
+from cim_domain.codec import (
+    CAUSATION_ID,
+    COMMAND_ID,
+    CORRELATION_ID,
+    ERROR,
+    ERROR_CODE,
+    EXPECTED_VERSION,
+    MIN_SEQUENCE,
+    ORGANIZATION_ID,
+    SEQUENCE,
+)
+from cim_domain.errors import Invalid, RequestError
+from cim_domain.identity import fresh_id
+from cim_domain.messages import Command, Message, Query
+from cim_domain.nats.client import check_header, check_size
+from cim_domain.nats.config import NatsSettings
+from cim_domain.nats.link import Link
+from cim_domain.nats.requests import NoAnswer
+from cim_domain.outcome import Outcome
+from cim_domain.replies import bad_reply, read_error
+from cim_domain.store.jetstream import JetStreamEvents
+from cim_domain.store.port import EventRecord
+from cim_domain.subjects import Subjects
+
+__all__ = ["Answer", "DomainClient", "NoAnswer"]
+
+TIMEOUT = 15.0
+"""Seconds for an answer: more than a service itself waits for a server that is away."""
+
+RETRY = 2.0
+"""Seconds for which a request that found nobody is sent again."""
+
+Payload = Mapping[str, Any] | bytes
+"""A message's own fields: as they are, or as JSON already."""
+
+_TYPE = re.compile(r"[a-z][a-z0-9_]*\.[a-z][a-z0-9_]*")
+_NUMBER = re.compile(r"[0-9]{1,18}")
+_BETWEEN = Backoff(first_delay=0.05, ceiling=0.5)
+_REPLY = "_" * 64
+"""As long as any subject of replies."""
+
+
+@frozen
+class Answer:
+    """What a query was answered: JSON, and how far the views had read (None: it was not said)."""
+
+    data: bytes
+    sequence: int | None
+
+    def json(self) -> Any:
+        """The result."""
+        return orjson.loads(self.data)
+
+
+class DomainClient:
+    """Talks to the services of one domain, over a connection that exists.
+
+    `timeout` is how many seconds one answer may take, `retry` for how many seconds a request is
+    sent again that found no service there or no connection; 0 for never. To send a command again
+    is safe: it always has an id.
+    """
+
+    def __init__(
+        self, link: Link, subjects: Subjects, *, timeout: float = TIMEOUT, retry: float = RETRY
+    ) -> None:
+        self.subjects = subjects
+        self._link = link
+        self._timeout = timeout
+        self._retry = retry
+        self._log = JetStreamEvents(link, subjects)
+
+    @classmethod
+    @asynccontextmanager
+    async def open(
+        cls,
+        domain: str,
+        settings: NatsSettings,
+        *,
+        url: str | None = None,
+        timeout: float = TIMEOUT,  # noqa: ASYNC109 - of each request, not of this
+        retry: float = RETRY,
+    ) -> AsyncIterator[Self]:
+        """A client with a connection of its own. Raises what `Link.open` raises."""
+        subjects = Subjects(domain, settings.subject_prefix)
+        link = await Link.open(settings, name=f"{subjects.service}-client", url=url)
+        try:
+            yield cls(link, subjects, timeout=timeout, retry=retry)
+        finally:
+            await link.drain()
+
+    async def send(
+        self,
+        command: Command | str,
+        payload: Payload | None = None,
+        *,
+        command_id: str | None = None,
+        correlation_id: str | None = None,
+        causation_id: str | None = None,
+        organization_id: str | None = None,
+        expected_version: int | None = None,
+        timeout: float | None = None,  # noqa: ASYNC109 - how long the service may take
+    ) -> Outcome:
+        """Have a command carried out; what came of it, also when it was refused.
+
+        Raises `Invalid` for what cannot be sent, and `NoAnswer` when no reply came. Unless its
+        code is ``no_responders`` it is unknown then whether the command had an effect:
+        `details["command_id"]` is the id under which to send it again.
+        """
+        message_type, data = _message(command, payload)
+        command_id = command_id or fresh_id()
+        headers = _headers(
+            {
+                COMMAND_ID: command_id,
+                CORRELATION_ID: correlation_id,
+                CAUSATION_ID: causation_id,
+                ORGANIZATION_ID: organization_id,
+                EXPECTED_VERSION: expected_version,
+            }
+        )
+        try:
+            reply = await self._request(self.subjects.command(message_type), data, headers, timeout)
+        except NoAnswer as error:
+            raise _without_outcome(error, command_id) from error
+        if not reply.data and (reply.headers or {}).get(ERROR_CODE):
+            raise _error_in(reply)
+        return Outcome.from_wire(reply.data, _http(reply) or 500)
+
+    async def ask(
+        self,
+        query: Query | str,
+        payload: Payload | None = None,
+        *,
+        min_sequence: int | None = None,
+        organization_id: str | None = None,
+        timeout: float | None = None,  # noqa: ASYNC109
+    ) -> Answer:
+        """The answer to a query, from views that have read up to `min_sequence` at least.
+
+        Raises the `RequestError` that the service's reply tells of, `Invalid` for what cannot be
+        sent, and `NoAnswer`.
+        """
+        message_type, data = _message(query, payload)
+        headers = _headers({MIN_SEQUENCE: min_sequence, ORGANIZATION_ID: organization_id})
+        reply = await self._request(self.subjects.query(message_type), data, headers, timeout)
+        if _http(reply) is not None:
+            raise _error_in(reply)
+        sequence = (reply.headers or {}).get(SEQUENCE, "")
+        return Answer(reply.data, int(sequence) if _NUMBER.fullmatch(sequence) else None)
+
+    async def health(self) -> dict[str, Any]:
+        """The health of one instance of the service, measured now. Raises `RequestError`."""
+        reply = await self._request(self.subjects.health, b"", {}, None)
+        if _http(reply) is not None:
+            raise _error_in(reply)
+        try:
+            report = orjson.loads(reply.data)
+        except orjson.JSONDecodeError:
+            report = None
+        if not isinstance(report, dict) or "status" not in report:
+            raise bad_reply("its reply is no report of health")
+        return report
+
+    async def events(self, after: int = 0) -> AsyncGenerator[EventRecord, None]:
+        """The events behind a sequence, up to the last there is now. Raises `Unavailable`."""
+        async with aclosing(self._log.read(after)) as slices:
+            async for part in slices:
+                for record in part.records:
+                    yield record
+
+    async def follow(self, after: int = 0) -> AsyncGenerator[EventRecord, None]:
+        """The events behind a sequence, and on as they are stored; never ends by itself."""
+        async with aclosing(self._log.follow(after)) as slices:
+            async for part in slices:
+                for record in part.records:
+                    yield record
+
+    async def history(self, aggregate: str, aggregate_id: str) -> tuple[EventRecord, ...]:
+        """The events of one aggregate, in order. Raises `Unavailable`."""
+        return await self._log.load(aggregate, aggregate_id)
+
+    async def _request(
+        self,
+        subject: str,
+        data: bytes,
+        headers: Mapping[str, str],
+        timeout: float | None,  # noqa: ASYNC109
+    ) -> Msg:
+        check_size(self._link.client, subject, data, headers or None, reply=_REPLY)
+        clock = asyncio.get_running_loop().time
+        end = clock() + self._retry
+        lost: NoAnswer | None = None
+        for attempt in count():
+            try:
+                return await self._link.requests.one(
+                    subject, data, headers=headers, timeout=timeout or self._timeout
+                )
+            except NoAnswer as error:
+                if error.code == "disconnected":
+                    lost = error
+                delay = _BETWEEN.delay(attempt, random.random())  # noqa: S311 - out of step
+                if error.code == "timeout" or clock() + delay >= end:
+                    # Once it may have arrived, that nobody is there now does not undo it.
+                    raise _worded(lost or error, subject) from error
+            await asyncio.sleep(delay)
+        raise AssertionError("count() does not end")
+
+
+def _message(message: Message | str, payload: Payload | None) -> tuple[str, bytes]:
+    """Type and payload. Raises `Invalid` for a type that would be another subject."""
+    if isinstance(message, Message):
+        return message.message_type, message.to_wire()
+    if not _TYPE.fullmatch(message):
+        raise Invalid(
+            f"{message[:100]!r} is no type of a message: expected aggregate.action, in lower snake"
+            " case, such as flake.create",
+            code="bad_type",
+        )
+    return message, payload if isinstance(payload, bytes) else orjson.dumps(payload or {})
+
+
+def _headers(values: Mapping[str, object]) -> dict[str, str]:
+    """Those that have a value. Raises `Invalid` for a value that a header cannot have."""
+    headers = {name: str(value) for name, value in values.items() if value is not None}
+    for name, value in headers.items():
+        check_header(name, value)
+    return headers
+
+
+def _http(reply: Msg) -> int | None:
+    """The number of the error in a reply; None where it tells of none."""
+    found = (reply.headers or {}).get(ERROR_CODE)
+    if found is None:
+        return None
+    return int(found) if _NUMBER.fullmatch(found) else 500
+
+
+def _error_in(reply: Msg) -> RequestError:
+    return read_error(reply.data, _http(reply) or 500, (reply.headers or {}).get(ERROR, ""))
+
+
+def _worded(error: NoAnswer, subject: str) -> NoAnswer:
+    if error.code != "no_responders":
+        return NoAnswer(f"{subject}: {error.message}", code=error.code)
+    return NoAnswer(f"no service answers on {subject}: start it, then try again", code=error.code)
+
+
+def _without_outcome(error: NoAnswer, command_id: str) -> NoAnswer:
+    details = {"command_id": command_id}
+    if error.code == "no_responders":
+        return NoAnswer(error.message, code=error.code, details=details)
+    return NoAnswer(
+        f"{error.message}; whether the command had an effect is unknown until it is sent again with"
+        f" the same id, {command_id}",
+        code=error.code,
+        details=details,
+    )

@@ -1,0 +1,45 @@
+"""Logging to stderr: for people at a terminal in colour, for collectors as plain lines.
+
+    2026-11-21T08:30:00.250Z INFO cim_domain.service cim-domain-nix is ready
+
+Whatever clients sent that finds its way into a message cannot start a line or move a cursor.
+"""
+
+import logging
+import sys
+from datetime import UTC, datetime
+from typing import Literal
+
+from rich.console import Console
+from rich.logging import RichHandler
+
+from cim_domain.printable import printable
+
+Level = Literal["debug", "info", "warning", "error"]
+
+
+def configure_logging(level: Level) -> None:
+    """Have this process log to stderr from now on; other libraries' messages from `warning` on."""
+    if sys.stderr.isatty():
+        handler: logging.Handler = RichHandler(
+            console=Console(stderr=True), show_path=False, markup=False, highlighter=None
+        )
+        handler.setFormatter(_SafeFormatter("%(message)s"))
+    else:
+        handler = logging.StreamHandler(sys.stderr)
+        handler.setFormatter(_SafeFormatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
+    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
+    logging.getLogger("cim_domain").setLevel(level.upper())
+
+
+class _SafeFormatter(logging.Formatter):
+    def formatTime(self, record: logging.LogRecord, _: str | None = None) -> str:  # noqa: N802
+        time = datetime.fromtimestamp(record.created, UTC).replace(tzinfo=None)
+        return time.isoformat(timespec="milliseconds") + "Z"
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802
+        record.message = printable(record.message)
+        return super().formatMessage(record)
+
+    def formatException(self, ei: object) -> str:  # noqa: N802
+        return printable(super().formatException(ei), lines=True)  # type: ignore[arg-type]

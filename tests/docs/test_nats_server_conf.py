@@ -1,0 +1,284 @@
+"""The shipped server configuration: each role can do what it must, and is denied the rest."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import nats
+import orjson
+import pytest
+from attrs import frozen
+from nats.aio.client import Client
+
+from aggregates.nix.package import CompletePackageBuild, PackageBuildRequested
+from cim_domain import Domain, Process, reacts
+from cim_domain.nats.client import round_trip
+from cim_domain.nats.config import load_settings
+from cim_domain.service import Service
+from cim_domain.settings import ServiceSettings
+from tests.docs.production_server import INBOXES, ROLES, password, production_server
+
+CONFIGURATION = Path(__file__).parents[2] / "docs/nats-server.conf"
+STORE_PATH = "/nix/store/00000000000000000000000000000000-hello"
+PACKAGE = {"flake_ref": "github:example/hello", "attribute": "hello"}
+
+
+class Builder(Process):
+    """Builds at once, so that the service reads its stream as processes do."""
+
+    @reacts
+    async def build(self, event: PackageBuildRequested) -> CompletePackageBuild:
+        return CompletePackageBuild(
+            flake_ref=event.flake_ref,
+            attribute=event.attribute,
+            build_id=event.build_id,
+            drv_path=f"{STORE_PATH}.drv",
+            outputs={"out": STORE_PATH},
+            duration_s=0.0,
+        )
+
+
+@frozen
+class Installation:
+    """A running service and a connection for each role; `denials` has what the server refused."""
+
+    url: str
+    service: Service
+    connections: dict[str, Client]
+    denials: dict[str, asyncio.Queue[str]]
+
+    async def request(self, role: str, subject: str, payload: object = None) -> dict[str, object]:
+        data = b"" if payload is None else orjson.dumps(payload)
+        answer: dict[str, object] = orjson.loads(
+            (await self.connections[role].request(subject, data, timeout=10)).data
+        )
+        return answer
+
+    async def is_denied(self, role: str, attempt: Callable[[Client], Awaitable[object]]) -> bool:
+        """Whether the server refuses what `attempt` does."""
+        client, denials = self.connections[role], self.denials[role]
+        await attempt(client)
+        # What the server refuses, it says before it answers this.
+        await round_trip(client)
+        refused = not denials.empty()
+        while not denials.empty():
+            denials.get_nowait()
+        return refused
+
+    async def may_publish(self, role: str, subject: str) -> bool:
+        return not await self.is_denied(role, lambda client: client.publish(subject, b"{}"))
+
+    async def may_subscribe(self, role: str, subject: str) -> bool:
+        return not await self.is_denied(role, lambda client: client.subscribe(subject))
+
+
+def composed() -> Domain:
+    """The nix domain with a builder."""
+    nix = Domain.find("nix")
+    return Domain(
+        "nix",
+        aggregates=[model.cls for model in nix.aggregates.values()],
+        projections=[model.projection for model in nix.projections.values()],
+        processes=[Builder()],
+    )
+
+
+@pytest.fixture
+async def installation(tmp_path: Path) -> AsyncIterator[Installation]:
+    denials: dict[str, asyncio.Queue[str]] = {role: asyncio.Queue() for role in ROLES}
+
+    def hearing(role: str) -> Callable[[Exception], Awaitable[None]]:
+        async def heard(error: Exception) -> None:
+            denials[role].put_nowait(str(error))
+
+        return heard
+
+    async with AsyncExitStack() as stack:
+        url = await stack.enter_async_context(production_server(CONFIGURATION, tmp_path))
+        settings = load_settings(url=url, user="service", password=password("service"))
+        service = Service(composed(), settings, ServiceSettings(views="memory"))
+        await stack.enter_async_context(service)
+        connections = {}
+        for role in ROLES:
+            connections[role] = await nats.connect(
+                url,
+                user=role,
+                password=password(role),
+                inbox_prefix=INBOXES[role],
+                error_cb=hearing(role),
+            )
+            stack.push_async_callback(connections[role].close)
+        yield Installation(url, service, connections, denials)
+
+
+async def test_the_service_runs_with_its_role(installation: Installation) -> None:
+    events = await installation.connections["client"].subscribe("nix.event.package.built")
+    asked = await installation.request("client", "nix.cmd.package.build", PACKAGE)
+    assert asked["status"] == "accepted"
+    built = await events.next_msg(timeout=10)
+    assert built.headers is not None
+    assert built.headers["X-Correlation-ID"] == asked["correlation_id"]
+    health = await installation.request("operator", "health.cim-domain-nix")
+    assert health["status"] == "healthy"
+    assert installation.denials["service"].empty()
+
+
+async def test_a_restarted_service_finds_its_streams_and_several_events_commit_at_once(
+    installation: Installation,
+) -> None:
+    await installation.service.stop()
+    await installation.service.start()
+    accepted = await asyncio.gather(
+        *(
+            installation.request("client", "nix.cmd.flake.create", {"path": f"/srv/{number}"})
+            for number in range(100)
+        )
+    )
+    assert {answer["status"] for answer in accepted} == {"accepted"}
+
+
+async def test_a_client_commands_asks_hears_and_discovers(installation: Installation) -> None:
+    client = installation.connections["client"]
+    events = await client.subscribe("nix.event.>")
+    created = await installation.request("client", "nix.cmd.flake.create", {"path": "/srv/web"})
+    event = await events.next_msg(timeout=10)
+    assert event.subject == "nix.event.flake.created"
+    reply = await client.request(
+        "nix.query.flake.get",
+        b'{"path": "/srv/web"}',
+        headers={"X-Min-Sequence": str(created["sequence"])},
+        timeout=10,
+    )
+    assert orjson.loads(reply.data)["path"] == "/srv/web"
+    assert (await installation.request("client", "$SRV.PING"))["name"] == "cim-domain-nix"
+
+
+async def test_a_reader_reads_the_log_through_the_consumer_that_an_operator_makes(
+    installation: Installation,
+) -> None:
+    created = await installation.request("client", "nix.cmd.flake.create", {"path": "/srv/web"})
+    operator = installation.connections["operator"].jetstream()
+    await operator.add_consumer("NIX_EVENTS", durable_name="reader", ack_policy="explicit")
+    reader = installation.connections["reader"].jetstream()
+    reading = await reader.pull_subscribe_bind("reader", "NIX_EVENTS")
+    (message,) = await reading.fetch(1, timeout=10)
+    assert message.headers is not None
+    assert message.headers["X-Correlation-ID"] == created["correlation_id"]
+    await message.ack_sync(timeout=10)
+    assert installation.denials["reader"].empty()
+
+
+async def test_a_reader_cannot_steer_a_stored_event_onto_a_command(
+    installation: Installation,
+) -> None:
+    flake = {"path": "/srv/web"}
+    await installation.request("client", "nix.cmd.flake.create", flake)
+    await installation.request("client", "nix.cmd.flake.update", flake)
+    operator = installation.connections["operator"].jetstream()
+    await operator.add_consumer(
+        "NIX_EVENTS",
+        durable_name="reader",
+        ack_policy="explicit",
+        deliver_policy="by_start_sequence",
+        opt_start_seq=2,
+    )
+    # The server sends flake.updated where the reader says, whatever the reader may publish to.
+    await installation.connections["reader"].publish(
+        "$JS.API.CONSUMER.MSG.NEXT.NIX_EVENTS.reader", b"", reply="nix.cmd.flake.update"
+    )
+    async with asyncio.timeout(10):
+        while await refused_commands(installation) == 0:
+            pass
+    assert (await installation.request("client", "nix.cmd.flake.update", flake))["version"] == 3
+
+
+async def refused_commands(installation: Installation) -> int:
+    """How many commands the service has refused, as its statistics say."""
+    reply = await installation.connections["client"].request("$SRV.STATS", timeout=10)
+    endpoints = orjson.loads(reply.data)["endpoints"]
+    return next(int(one["num_errors"]) for one in endpoints if one["name"] == "commands")
+
+
+async def test_an_operator_looks_after_streams_and_reads_dead_letters(
+    installation: Installation,
+) -> None:
+    operator = installation.connections["operator"]
+    streams = await operator.jetstream().streams_info()
+    assert {stream.config.name for stream in streams} >= {"NIX_EVENTS", "NIX_DLQ"}
+    await installation.connections["client"].publish("nix.cmd.flake.create", b"no JSON")
+    # Commands are worked off side by side, so the next reply does not say that this one is done.
+    letters = await operator.jetstream().pull_subscribe("nix.dlq.>", stream="NIX_DLQ")
+    (letter,) = await letters.fetch(1, timeout=10)
+    assert letter.data == b"no JSON"
+    assert installation.denials["operator"].empty()
+
+
+DENIED_PUBLISHES = {
+    "service": (
+        "nix.cmd.flake.create",
+        "nix.event.flake.created",
+        "other.journal.flake.id.created",
+        "_INBOX_client.guessed",
+        "$JS.API.STREAM.DELETE.NIX_EVENTS",
+        "$JS.API.STREAM.PURGE.NIX_EVENTS",
+        "$JS.API.STREAM.UPDATE.NIX_EVENTS",
+        "$JS.API.STREAM.MSG.DELETE.NIX_EVENTS",
+        "$JS.API.STREAM.CREATE.OTHER",
+        "$JS.API.CONSUMER.CREATE.OTHER.reader",
+    ),
+    "client": (
+        "nix.journal.flake.id.created",
+        "nix.event.flake.created",
+        "nix.dlq.commands",
+        "_INBOX.guessed",
+        "_INBOX_reader.guessed",
+        "$JS.API.INFO",
+        "$JS.API.STREAM.INFO.NIX_EVENTS",
+        "$JS.API.DIRECT.GET.NIX_EVENTS",
+        "$JS.API.CONSUMER.CREATE.NIX_EVENTS.mine",
+    ),
+    "reader": (
+        "nix.cmd.flake.create",
+        "nix.query.flake.get",
+        "nix.journal.flake.id.created",
+        "nix.event.flake.created",
+        "$JS.API.CONSUMER.CREATE.NIX_EVENTS.reader",
+        "$JS.API.CONSUMER.DELETE.NIX_EVENTS.reader",
+        "$JS.API.CONSUMER.MSG.NEXT.NIX_EVENTS.process-builder",
+        "$JS.ACK.NIX_EVENTS.process-builder.1.1.1.1.0",
+        "$JS.API.STREAM.UPDATE.NIX_EVENTS",
+    ),
+    "operator": (
+        "nix.cmd.flake.create",
+        "nix.journal.flake.id.created",
+        "nix.event.flake.created",
+        "$JS.API.STREAM.DELETE.NIX_EVENTS",
+    ),
+}
+DENIED_SUBSCRIPTIONS = {
+    "service": ("nix.event.>", "nix.journal.>", "_INBOX_client.>", ">"),
+    "client": ("nix.cmd.>", "nix.query.>", "nix.journal.>", "_INBOX.>", "_INBOX_operator.>", ">"),
+    "reader": ("nix.cmd.>", "nix.journal.>", "_INBOX.>", "_INBOX_client.>", ">"),
+    "operator": ("nix.cmd.>", "nix.journal.>", "_INBOX.>", "_INBOX_client.>", ">"),
+}
+
+
+async def test_each_role_is_denied_the_rest(installation: Installation) -> None:
+    wrongly_allowed = [
+        f"{role} publishes to {subject}"
+        for role, subjects in DENIED_PUBLISHES.items()
+        for subject in subjects
+        if await installation.may_publish(role, subject)
+    ] + [
+        f"{role} subscribes to {subject}"
+        for role, subjects in DENIED_SUBSCRIPTIONS.items()
+        for subject in subjects
+        if await installation.may_subscribe(role, subject)
+    ]
+    assert wrongly_allowed == []
+
+
+async def test_what_is_allowed_is_not_taken_for_denied(installation: Installation) -> None:
+    assert await installation.may_publish("client", "nix.cmd.flake.create")
+    assert await installation.may_subscribe("client", "nix.event.>")
