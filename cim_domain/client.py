@@ -71,8 +71,11 @@ class Answer:
     sequence: int | None
 
     def json(self) -> Any:
-        """The result."""
-        return orjson.loads(self.data)
+        """The result. Raises `Failed` (``bad_reply``) where it is no JSON."""
+        try:
+            return orjson.loads(self.data)
+        except orjson.JSONDecodeError:
+            raise bad_reply("its answer is no JSON") from None
 
 
 class DomainClient:

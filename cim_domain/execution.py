@@ -143,7 +143,8 @@ class Executor:
                     if not conflict.refused and fresh:
                         # Nobody was quicker: an id among these is taken in another aggregate.
                         if len(requests) == 1:
-                            raise _id_taken(requests[0]) from conflict
+                            _answer_all(works[:1], _id_taken(requests[0]))
+                            return works[1:]
                         requests = requests[:1]
                     await asyncio.sleep(_PAUSE * attempt * random.random())  # noqa: S311
                 else:

@@ -25,7 +25,7 @@ Payload = Annotated[
 ]
 
 
-def send(  # noqa: D417
+def send(
     subject: Annotated[
         str,
         typer.Argument(
@@ -107,7 +107,7 @@ def send(  # noqa: D417
     session.run(work)
 
 
-def query(  # noqa: D417
+def query(
     subject: Annotated[
         str,
         typer.Argument(metavar="SUBJECT", help="nix.query.flake.get, or flake.get with --domain."),

@@ -1,0 +1,271 @@
+"""The nix domain at work, in a few seconds: `make demo`.
+
+A server, the nix service and an external build worker, all in a temporary directory. Commands go
+to each aggregate, events come back live, queries read their own writes, and the service tells how
+it fares. Ends with exit code 0, or with 1 where anything is not as expected.
+"""
+
+import asyncio
+import os
+import sys
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import nats
+from attrs import define, field
+from rich.text import Text
+
+from cim_domain import CimError, Domain
+from cim_domain.cli.output import Output
+from cim_domain.cli.rendering import error_rows, health_report, result, status, table
+from cim_domain.client import DomainClient
+from cim_domain.nats.config import NatsSettings, load_settings
+from cim_domain.nats.server import EmbeddedServer, ServerOptions
+from cim_domain.outcome import Outcome
+from cim_domain.service import Service
+from cim_domain.settings import load_service_settings
+from examples.build_worker import build_worker
+from examples.witness import Heard, Witness
+
+PATIENCE = 60.0
+"""Seconds for the whole; it takes two or three."""
+
+FLAKE = {"path": "/srv/web"}
+PACKAGE = {"flake_ref": "path:/srv/web", "attribute": "packages.x86_64-linux.default"}
+CONFIGURATION = {
+    "system": "x86_64-linux",
+    "path": "/srv/web",
+    "hostname": "web-1",
+    "modules": ["web-server"],
+    "overlays": ["newer-nginx"],
+}
+
+
+class Unexpected(Exception):
+    """Something is not as this demonstration expects it."""
+
+
+@define
+class Demo:
+    """One run: where it writes, whom it asks, and what it has seen."""
+
+    output: Output
+    client: DomainClient
+    witness: Witness
+    statuses: dict[str, str] = field(factory=dict)
+    sequence: int = 0
+    """The place in the log of the newest event."""
+
+    def heading(self, title: str, explanation: str) -> None:
+        """Begin a part."""
+        self.output.show(Text(f"\n{title}", style="bold underline"))
+        self.output.show(Text(explanation, style="dim"))
+
+    async def send(
+        self,
+        message_type: str,
+        fields: Mapping[str, Any],
+        expected: str = "accepted",
+        *,
+        cause: Heard | None = None,
+        leads_to: int = 1,
+    ) -> Heard | None:
+        """Send a command, show what came of it and the events that follow; the last of them.
+
+        `leads_to` is how many events there are in all, those of the worker's commands included.
+        """
+        outcome = await self.client.send(
+            message_type,
+            fields,
+            correlation_id=cause.correlation_id if cause else None,
+            causation_id=cause.id if cause else None,
+        )
+        self.statuses[str(outcome.command_id)] = outcome.status
+        self.output.show(Text.assemble(("\n-> ", "dim"), (f"nix.cmd.{message_type} ", "bold")))
+        self.output.show(Text.assemble(("<- ", "dim"), status(outcome.status)))
+        expect(outcome.status == expected, f"{message_type}: {outcome.status}, not {expected}")
+        if outcome.error is not None:
+            self._show_error(outcome)
+            return None
+        event = None
+        for _ in range(leads_to):
+            event = await self.witness.next_event()
+            self._show_event(event)
+        return event
+
+    async def ask(self, message_type: str, fields: Mapping[str, Any]) -> Any:
+        """Ask a query about views that have read all events so far, and show the answer."""
+        answer = await self.client.ask(message_type, fields, min_sequence=self.sequence)
+        self.output.show(
+            Text.assemble(
+                ("\n-> ", "dim"),
+                (f"nix.query.{message_type} ", "bold"),
+                (f"X-Min-Sequence: {self.sequence}", "dim"),
+            )
+        )
+        self.output.show(result(answer.json(), coloured=self.output.on_terminal))
+        expect((answer.sequence or 0) >= self.sequence, f"{message_type}: answered too early")
+        return answer.json()
+
+    def _show_error(self, outcome: Outcome) -> None:
+        if outcome.error is not None:
+            for name, words in error_rows(outcome.error):
+                self.output.show(Text.assemble((f"     {name:<7}", "dim"), words))
+
+    def _show_event(self, event: Heard) -> None:
+        self.sequence = int(event.headers["Nats-Sequence"])
+        self.output.show(
+            Text.assemble(
+                (f"{self.sequence:>4} ", "bold"),
+                (f"{event.subject:<34}", "cyan"),
+                (f"v{event.headers['X-Aggregate-Version']}", "dim"),
+                (f"  id {event.id[:8]}", "dim"),
+                (f"  correlation {event.correlation_id[:8]}", "dim"),
+                (f"  causation {event.causation_id[:8]}", "dim"),
+            )
+        )
+
+
+async def send_commands(demo: Demo) -> None:
+    """Commands to each of the five aggregates, and the events that they lead to."""
+    demo.heading(
+        "Commands, and events as they happen",
+        "The reply says what came of a command. The numbered lines are nix.event.>, live.",
+    )
+    await demo.send("flake.create", {**FLAKE, "description": "the web site", "template": "python"})
+    nixpkgs = {"name": "nixpkgs", "url": "github:NixOS/nixpkgs/nixos-unstable"}
+    await demo.send("flake.add_input", {**FLAKE, **nixpkgs})
+    await demo.send("flake.create", FLAKE, "rejected")
+    await demo.send("flake.create", {"path": "srv/web", "colour": "blue"}, "invalid")
+    enabled = {"config": {"services.nginx.enable": True}}
+    await demo.send("module.create", {"name": "web-server", "module": enabled})
+    overrides = {"overrides": {"nginx": {"version": "1.27"}}}
+    await demo.send("overlay.create", {"name": "newer-nginx", "overlay": overrides})
+    created = await demo.send("config.create", {"name": "web-1", "configuration": CONFIGURATION})
+    switch = {"name": "web-1", "activation_type": "switch"}
+    await demo.send("config.activate", switch, cause=created)
+    # The worker answers with package.complete_build and package.cache.
+    cached = await demo.send("package.build", PACKAGE, leads_to=3)
+    expect(cached is not None and cached.type == "package.cached", "the package is not cached")
+
+
+def show_causation(demo: Demo) -> None:
+    """All that was heard, below what caused it."""
+    demo.heading(
+        "What caused what",
+        "Each message names its cause in X-Causation-ID, and the root of it all in"
+        " X-Correlation-ID.",
+    )
+    trees = list(demo.witness.trees(demo.statuses))
+    for tree in trees:
+        demo.output.show(tree)
+    expect(len(trees) == 8, f"{len(trees)} root commands, not 8")
+
+
+async def ask_queries(demo: Demo) -> None:
+    """Queries that read their own writes."""
+    demo.heading(
+        "Queries",
+        "Answered from views, which follow the events. X-Min-Sequence waits for them: read your"
+        " writes.",
+    )
+    flake = await demo.ask("flake.get", FLAKE)
+    expect(flake["inputs"][0]["name"] == "nixpkgs", "the flake has no input")
+    package = await demo.ask("package.get_status", PACKAGE)
+    expect(package["status"] == "cached", "the package is not cached")
+    current = await demo.ask("config.get_current", {"hostname": "web-1"})
+    expect(current["generation"] == 1, "the configuration is not active")
+
+
+async def ask_health(demo: Demo) -> None:
+    """How the service fares, measured now."""
+    demo.heading("Health", "Measured when asked for.")
+    health = await demo.client.health()
+    demo.output.show(health_report(health))
+    expect(health["status"] == "healthy", f"the service is {health['status']}")
+
+
+def expect(condition: bool, otherwise: str) -> None:  # noqa: FBT001 - reads as a sentence
+    """Raise `Unexpected` unless it is as expected."""
+    if not condition:
+        raise Unexpected(otherwise)
+
+
+@asynccontextmanager
+async def everything(output: Output, directory: Path) -> AsyncIterator[Demo]:
+    """A server, the nix service, the worker, a client and a witness, until the block ends."""
+    settings = load_settings(data_directory=directory / "data")
+    domain = Domain.find("nix")
+    async with (
+        EmbeddedServer(ServerOptions(data_directory=settings.data_directory, port=0)) as server,
+        Service(domain, settings, load_service_settings(), url=server.url) as service,
+        build_worker(server.url),
+        DomainClient.open("nix", settings, url=server.url) as client,
+        witnessing(server.url) as witness,
+    ):
+        demo = Demo(output, client, witness)
+        demo.heading("What is running", "All of it ends with this program, data included.")
+        output.show(table(("part", "is"), _parts(server, service, domain, settings)))
+        yield demo
+
+
+@asynccontextmanager
+async def witnessing(url: str) -> AsyncIterator[Witness]:
+    """A witness with a connection of its own."""
+    connection = await nats.connect(url, name="witness")
+    try:
+        witness = Witness()
+        await witness.listen(connection, "nix")
+        yield witness
+    finally:
+        await connection.close()
+
+
+def _parts(
+    server: EmbeddedServer, service: Service, domain: Domain, settings: NatsSettings
+) -> list[tuple[str, str]]:
+    return [
+        ("server", f"nats-server {server.version} at {server.url}"),
+        ("service", f"{service.subjects.service}, instance {service.instance[:8]}"),
+        ("aggregates", ", ".join(domain.aggregates)),
+        ("projections", ", ".join(domain.projections)),
+        ("worker", "listens to nix.event.package.*, answers with commands"),
+        ("data", str(settings.data_directory)),
+    ]
+
+
+async def run(output: Output) -> None:
+    """Show everything. Raises `Unexpected`, `TimeoutError`, and what the parts raise."""
+    with TemporaryDirectory(prefix="cim-domain-demo-") as directory:
+        async with (
+            asyncio.timeout(PATIENCE),
+            everything(output, Path(directory)) as demo,
+        ):
+            await send_commands(demo)
+            show_causation(demo)
+            await ask_queries(demo)
+            await ask_health(demo)
+    output.show(Text("\nEverything was as expected.", style="bold green"))
+
+
+def main() -> int:
+    """Run the demonstration; the exit code."""
+    # A reader's own configuration is of no concern here.
+    for name in [name for name in os.environ if name.startswith(("NATS_", "CIM_DOMAIN_"))]:
+        del os.environ[name]
+    os.environ["CIM_DOMAIN_CONFIG"] = os.devnull
+    output = Output()
+    try:
+        asyncio.run(run(output))
+    except* (Unexpected, CimError, TimeoutError) as errors:
+        for error in errors.exceptions:
+            output.problem(f"the demonstration failed: {error or type(error).__name__}")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
