@@ -175,7 +175,7 @@ class Executor:
         for work, verdict in zip(works, verdicts, strict=False):
             for record, state in zip(verdict.events, verdict.states, strict=True):
                 sequence += 1
-                known.take_in(state, record.stored_at(sequence).metadata)
+                known.take_in(state, record.metadata, sequence)
             _give(work, _outcome(verdict, known))
         known.commands.keep_recent()
         if known.position.version:

@@ -25,11 +25,11 @@ class Known:
     snapshot: int = 0
     """The version that the newest snapshot is of; 0 for none."""
 
-    def take_in(self, state: Aggregate, metadata: Metadata) -> None:
-        """Move on by one stored event, which leads to `state`."""
+    def take_in(self, state: Aggregate, metadata: Metadata, sequence: int) -> None:
+        """Move on by one event, stored at `sequence`, which leads to `state`."""
         self.state = state
-        self.position = Position(metadata.aggregate_version, metadata.sequence)
-        self.commands.take_in(metadata)
+        self.position = Position(metadata.aggregate_version, sequence)
+        self.commands.take_in(metadata, self.position)
 
 
 class Repository(Protocol):
@@ -64,7 +64,9 @@ class ReplayingRepository:
         records = await self._store.load(model.name, aggregate_id, known.position)
         for record in records:
             event = self._domain.read_event(record.metadata, record.data)
-            known.take_in(evolve_on(model, known.state, event, record.metadata), record.metadata)
+            metadata = record.metadata
+            state = evolve_on(model, known.state, event, metadata)
+            known.take_in(state, metadata, metadata.sequence)
         return known
 
     async def replay(self, model: AggregateModel, aggregate_id: str) -> Known:
@@ -114,6 +116,52 @@ class CachingRepository:
         self._known.move_to_end(name)
         while len(self._known) > self._size:
             self._known.popitem(last=False)
+        self._inner.keep(model, aggregate_id, known)
+
+
+_LESSON = 0.05
+_POOR_LUCK = 0.5
+"""Reached when half the guesses are wrong."""
+_RECOVERY = 0.001
+
+
+class GuessingRepository:
+    """Takes an aggregate that is not known for a new one, where that has proved right.
+
+    A command that creates then costs one round trip: the log refuses the events of a wrong guess,
+    and only then the history is read. `inner` is asked at once where such guesses are mostly wrong.
+    """
+
+    def __init__(self, inner: Repository) -> None:
+        self._inner = inner
+        self._luck: dict[str, float] = {}
+
+    async def recall(self, model: AggregateModel, aggregate_id: str) -> Known:
+        """See `Repository.recall`."""
+        luck = self._luck.get(model.name, 1.0)
+        if luck < _POOR_LUCK:
+            # It comes back slowly, so that guessing is tried again when times may have changed.
+            self._luck[model.name] = luck + _RECOVERY
+            return await self._inner.recall(model, aggregate_id)
+        self._luck[model.name] = luck + (1 - luck) * _LESSON
+        return Known(model.initial)
+
+    async def renew(self, model: AggregateModel, aggregate_id: str, known: Known) -> Known:
+        """See `Repository.renew`."""
+        if known.position != START:
+            return await self._inner.renew(model, aggregate_id, known)
+        found = await self._inner.recall(model, aggregate_id)
+        if found.position != START:
+            luck = self._luck.get(model.name, 1.0)
+            self._luck[model.name] = luck - 2 * luck * _LESSON
+        return found
+
+    async def replay(self, model: AggregateModel, aggregate_id: str) -> Known:
+        """See `Repository.replay`."""
+        return await self._inner.replay(model, aggregate_id)
+
+    def keep(self, model: AggregateModel, aggregate_id: str, known: Known) -> None:
+        """See `Repository.keep`."""
         self._inner.keep(model, aggregate_id, known)
 
 

@@ -5,7 +5,8 @@ twice leads to the same event ids.
 """
 
 from collections.abc import Callable, Sequence
-from uuid import UUID, uuid4, uuid5
+from hashlib import sha1
+from uuid import UUID, uuid4
 
 import orjson
 
@@ -28,13 +29,12 @@ def aggregate_id(
     The array is ``["nix",null,"flake","/srv/web"]``: domain, organization or null, aggregate, then
     each part of the natural key; compact and in UTF-8.
     """
-    name = orjson.dumps([domain, organization_id, aggregate, *key]).decode()
-    return str(uuid5(NAMESPACE, name))
+    return _uuid5(NAMESPACE.bytes, orjson.dumps([domain, organization_id, aggregate, *key]))
 
 
 def caused_id(cause_id: str, index: int) -> str:
     """The id of the `index`-th thing that the message `cause_id` leads to, counted from 0."""
-    return str(uuid5(UUID(cause_id), str(index)))
+    return _uuid5(_bytes(cause_id), str(index).encode())
 
 
 def derived_id(cause_id: str, name: str) -> str:
@@ -45,7 +45,20 @@ def derived_id(cause_id: str, name: str) -> str:
     """
     if name.isdecimal():
         raise ValueError(f"{name!r} is a number; expected a name")
-    return str(uuid5(UUID(cause_id), name))
+    return _uuid5(_bytes(cause_id), name.encode())
+
+
+def _bytes(identifier: str) -> bytes:
+    return bytes.fromhex(identifier.replace("-", ""))
+
+
+def _uuid5(namespace: bytes, name: bytes) -> str:
+    # The same as `uuid.uuid5`, which takes four times as long by way of a UUID object.
+    digest = bytearray(sha1(namespace + name, usedforsecurity=False).digest()[:16])
+    digest[6] = digest[6] & 0x0F | 0x50
+    digest[8] = digest[8] & 0x3F | 0x80
+    text = digest.hex()
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
 def canonical_id(text: str) -> str:

@@ -15,11 +15,11 @@ from rich.logging import RichHandler
 
 from cim_domain.printable import printable
 
-Level = Literal["debug", "info", "warning", "error"]
+Level = Literal["debug", "info", "warning", "error", "critical"]
 
 
 def configure_logging(level: Level) -> None:
-    """Have this process log to stderr from now on; other libraries' messages from `warning` on."""
+    """Have this process log to stderr from now on; other libraries' from `warning` on at most."""
     if sys.stderr.isatty():
         handler: logging.Handler = RichHandler(
             console=Console(stderr=True), show_path=False, markup=False, highlighter=None
@@ -28,8 +28,9 @@ def configure_logging(level: Level) -> None:
     else:
         handler = logging.StreamHandler(sys.stderr)
         handler.setFormatter(_SafeFormatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
-    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
-    logging.getLogger("cim_domain").setLevel(level.upper())
+    number = logging.getLevelNamesMapping()[level.upper()]
+    logging.basicConfig(level=max(number, logging.WARNING), handlers=[handler], force=True)
+    logging.getLogger("cim_domain").setLevel(number)
 
 
 class _SafeFormatter(logging.Formatter):

@@ -12,6 +12,7 @@ from attrs import define, field, frozen
 from cim_domain.identity import caused_id
 from cim_domain.metadata import Metadata
 from cim_domain.outcome import EventReference
+from cim_domain.store.port import Position
 
 RECENT = 256
 """So many commands at least are remembered in full."""
@@ -43,12 +44,12 @@ class Remembered:
     _done: dict[str, Done] = field(factory=dict)
     _older: set[int] = field(factory=set)
 
-    def take_in(self, event: Metadata) -> None:
-        """Take note of a stored event and so of the command that led to it."""
+    def take_in(self, event: Metadata, position: Position) -> None:
+        """Take note of an event, stored at `position`, and so of the command that led to it."""
         before = self._done.get(event.causation_id)
         types = before.event_types if before else ()
         self._done[event.causation_id] = Done(
-            event.aggregate_version, event.sequence, (*types, event.message_type)
+            position.version, position.sequence, (*types, event.message_type)
         )
         if before is None and len(self._done) > 2 * self.recent:
             self._forget()

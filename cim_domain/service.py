@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from functools import partial
 from importlib.metadata import version as version_of
+from pathlib import Path
 from typing import Any, Self
 from uuid import uuid4
 
@@ -23,7 +24,12 @@ from cim_domain.errors import ConfigurationError
 from cim_domain.execution import Executor
 from cim_domain.handlers import CommandHandler, HealthHandler, QueryHandler
 from cim_domain.health import Health, Look, look_at_dead_letters, look_at_projection, timed
-from cim_domain.history import CachingRepository, ReplayingRepository, Repository
+from cim_domain.history import (
+    CachingRepository,
+    GuessingRepository,
+    ReplayingRepository,
+    Repository,
+)
 from cim_domain.metadata import utc_now
 from cim_domain.nats.buckets import Bucket, bucket_stream
 from cim_domain.nats.client import round_trip
@@ -148,6 +154,7 @@ class Service:
             snapshotting = SnapshottingRepository(repository, snapshots, settings.snapshot_every)
             stack.push_async_callback(snapshotting.settle)
             repository = snapshotting
+        repository = GuessingRepository(repository)
         if settings.cache:
             repository = CachingRepository(repository, settings.cache)
         return Executor(
@@ -273,10 +280,15 @@ def open_views(settings: ServiceSettings, nats: NatsSettings, domain: Domain) ->
                 f"NATS_DATA_DIRECTORY (nats.data_directory): {directory} cannot be made"
                 f" ({error.strerror}); name a directory that this user may write"
             ) from error
-        return SqlViews.sqlite(directory / f"{domain.name}-views.sqlite3", domain.name)
+        return SqlViews.sqlite(sqlite_views_path(nats, domain.name), domain.name)
     if views.startswith(("postgresql://", "postgresql+psycopg://")):
         url = "postgresql+psycopg://" + views.partition("://")[2]
         return SqlViews.postgresql(url, domain.name)
     raise ConfigurationError(
         "CIM_DOMAIN_VIEWS (service.views): expected sqlite, memory or a URL postgresql://..."
     )
+
+
+def sqlite_views_path(nats: NatsSettings, domain: str) -> Path:
+    """The file in which the views of a domain are, where they are in SQLite."""
+    return nats.data_directory / f"{domain}-views.sqlite3"

@@ -19,8 +19,8 @@ from attrs import define, field
 from rich.text import Text
 
 from cim_domain import CimError, Domain
-from cim_domain.cli.output import Output
-from cim_domain.cli.rendering import error_rows, health_report, result, status, table
+from cim_domain.cli.output import Output, columns, json_text
+from cim_domain.cli.rendering import error_rows, health_report, result, status
 from cim_domain.client import DomainClient
 from cim_domain.nats.config import NatsSettings, load_settings
 from cim_domain.nats.server import EmbeddedServer, ServerOptions
@@ -84,7 +84,7 @@ class Demo:
             causation_id=cause.id if cause else None,
         )
         self.statuses[str(outcome.command_id)] = outcome.status
-        self.output.show(Text.assemble(("\n-> ", "dim"), (f"nix.cmd.{message_type} ", "bold")))
+        self._show_request(f"nix.cmd.{message_type}", fields)
         self.output.show(Text.assemble(("<- ", "dim"), status(outcome.status)))
         expect(outcome.status == expected, f"{message_type}: {outcome.status}, not {expected}")
         if outcome.error is not None:
@@ -99,16 +99,14 @@ class Demo:
     async def ask(self, message_type: str, fields: Mapping[str, Any]) -> Any:
         """Ask a query about views that have read all events so far, and show the answer."""
         answer = await self.client.ask(message_type, fields, min_sequence=self.sequence)
-        self.output.show(
-            Text.assemble(
-                ("\n-> ", "dim"),
-                (f"nix.query.{message_type} ", "bold"),
-                (f"X-Min-Sequence: {self.sequence}", "dim"),
-            )
-        )
+        self._show_request(f"nix.query.{message_type}", fields)
         self.output.show(result(answer.json(), coloured=self.output.on_terminal))
         expect((answer.sequence or 0) >= self.sequence, f"{message_type}: answered too early")
         return answer.json()
+
+    def _show_request(self, subject: str, fields: Mapping[str, Any]) -> None:
+        words = Text.assemble(("\n-> ", "dim"), (subject, "bold"), f" {json_text(fields)}")
+        self.output.show(words)
 
     def _show_error(self, outcome: Outcome) -> None:
         if outcome.error is not None:
@@ -169,8 +167,8 @@ async def ask_queries(demo: Demo) -> None:
     """Queries that read their own writes."""
     demo.heading(
         "Queries",
-        "Answered from views, which follow the events. X-Min-Sequence waits for them: read your"
-        " writes.",
+        "Answered from views, which follow the events. Each query here waits for the last event"
+        f" ({demo.sequence}), by the header X-Min-Sequence: read your writes.",
     )
     flake = await demo.ask("flake.get", FLAKE)
     expect(flake["inputs"][0]["name"] == "nixpkgs", "the flake has no input")
@@ -208,7 +206,7 @@ async def everything(output: Output, directory: Path) -> AsyncIterator[Demo]:
     ):
         demo = Demo(output, client, witness)
         demo.heading("What is running", "All of it ends with this program, data included.")
-        output.show(table(("part", "is"), _parts(server, service, domain, settings)))
+        output.show(columns(_parts(server, service, domain, settings)))
         yield demo
 
 
@@ -258,13 +256,23 @@ def main() -> int:
         del os.environ[name]
     os.environ["CIM_DOMAIN_CONFIG"] = os.devnull
     output = Output()
+    problems: list[BaseException] = []
     try:
         asyncio.run(run(output))
     except* (Unexpected, CimError, TimeoutError) as errors:
-        for error in errors.exceptions:
-            output.problem(f"the demonstration failed: {error or type(error).__name__}")
-        return 1
-    return 0
+        problems += leaves(errors)
+    for problem in problems:
+        output.problem(f"the demonstration failed: {str(problem) or type(problem).__name__}")
+    return 1 if problems else 0
+
+
+def leaves(errors: BaseExceptionGroup[BaseException]) -> list[BaseException]:
+    """The errors in a group, and in the groups in it."""
+    return [
+        leaf
+        for error in errors.exceptions
+        for leaf in (leaves(error) if isinstance(error, BaseExceptionGroup) else [error])
+    ]
 
 
 if __name__ == "__main__":

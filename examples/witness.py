@@ -53,8 +53,8 @@ class Witness:
 
     async def listen(self, client: Client, domain: str) -> None:
         """Listen from now on."""
-        for kind in ("cmd", "event"):
-            await client.subscribe(f"{domain}.{kind}.>", cb=self._receive)
+        # One subscription for all, so that what comes first is heard first.
+        await client.subscribe(f"{domain}.>", cb=self._receive)
         await client.flush()
 
     async def next_event(self) -> Heard:
@@ -78,6 +78,8 @@ class Witness:
                 yield branches[one.id]
 
     async def _receive(self, message: Msg) -> None:
+        if message.subject.split(".")[1] not in {"cmd", "event"}:
+            return
         heard = Heard.of(message)
         self.heard.append(heard)
         if heard.kind == "event":

@@ -25,7 +25,7 @@ def _show_version(wanted: bool) -> None:  # noqa: FBT001 - typer's signature
 @app.callback()
 def root(
     *,
-    version: Annotated[  # noqa: ARG001 - its callback acts
+    version: Annotated[
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="And exit.")
     ] = False,
 ) -> None:

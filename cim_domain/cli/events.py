@@ -85,15 +85,16 @@ def events(
         debug=debug,
         stream=True,
     )
-    wanted = _Wanted(domain, aggregate, organization_id, correlation and str(correlation))
 
     async def work() -> None:
+        correlation_id = str(correlation) if correlation else None
+        wanted = _Wanted(domain, aggregate, organization_id, correlation_id)
         async with session.client(domain) as client:
             source = wanted.source(client, after, follow=follow)
             async with aclosing(source) as found:
-                if correlation is not None and not follow and not json:
+                if correlation_id is not None and not follow and not json:
                     records = [record async for record in _first(found, limit)]
-                    tree = causation_tree(str(correlation), records, _processes(domain))
+                    tree = causation_tree(correlation_id, records, _processes(domain))
                     session.output.show(tree)
                     return
                 async for record in _first(found, limit):

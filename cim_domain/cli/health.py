@@ -93,7 +93,9 @@ async def discover(link: Link, seconds: float = DISCOVERY) -> list[str]:
     await subscription.unsubscribe()
     found = sorted(name for name in names if name.startswith(PREFIX))
     if not found:
-        raise NoAnswer("no service answers: start one with `cim-domain serve DOMAIN`", code="no_responders")
+        raise NoAnswer(
+            "no service answers: start one with `cim-domain serve DOMAIN`", code="no_responders"
+        )
     return found
 
 

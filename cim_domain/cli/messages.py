@@ -6,7 +6,7 @@ from uuid import UUID
 import typer
 
 from cim_domain.cli.options import Config, DataDirectory, Debug, Json, Organization, Timeout, Url
-from cim_domain.cli.rendering import columns, error_rows, outcome_panel, result
+from cim_domain.cli.rendering import error_rows, facts, outcome_panel, result
 from cim_domain.cli.session import Refused, Session
 from cim_domain.cli.subject import read_payload, read_subject
 from cim_domain.client import NoAnswer
@@ -170,7 +170,7 @@ def query(
         if session.json:
             session.output.document({"result": answer.json(), "sequence": answer.sequence})
         else:
-            session.output.show(result(answer.json(), coloured=session.output.on_terminal))
+            session.output.show(result(answer.json()))
 
     session.run(work)
 
@@ -178,7 +178,7 @@ def query(
 def _refused(session: Session, error: RequestError) -> None:
     if session.json:
         session.output.document({"error": error.as_dict()})
-    session.output.errors.print(columns(error_rows(error)), soft_wrap=True)
+    session.output.errors.print(facts(error_rows(error)), soft_wrap=True)
 
 
 def _text(value: UUID | None) -> str | None:

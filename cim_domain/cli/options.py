@@ -63,5 +63,6 @@ Organization = Annotated[
     ),
 ]
 DomainName = Annotated[
-    str, typer.Argument(metavar="DOMAIN", help="The domain's name, such as nix.", show_default=False)
+    str,
+    typer.Argument(metavar="DOMAIN", help="The domain's name, such as nix.", show_default=False),
 ]

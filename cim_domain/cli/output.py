@@ -19,15 +19,9 @@ WIDE = 100_000
 class Output:
     """Standard output and standard error of a command."""
 
-    def __init__(self, *, json: bool = False) -> None:
-        self.json = json
+    def __init__(self) -> None:
         self.console = _console(stderr=False)
         self.errors = _console(stderr=True)
-
-    @property
-    def on_terminal(self) -> bool:
-        """Whether a person reads the results."""
-        return self.console.is_terminal and not self.json
 
     def show(self, what: RenderableType) -> None:
         """Write a result for people."""
@@ -35,7 +29,7 @@ class Output:
 
     def document(self, value: Any) -> None:
         """Write one JSON document, on one line."""
-        print(json_text(value), file=self.console.file, flush=True)  # noqa: T201
+        print(json_text(value), file=self.console.file, flush=True)
 
     def note(self, text: str) -> None:
         """Tell people, beside the results, what goes on."""
@@ -57,7 +51,7 @@ def json_text(value: Any, indent: int | None = None) -> str:
 
 def columns(rows: Sequence[Sequence[Text | str]]) -> Text:
     """Rows of cells, aligned; nothing is cut, so that it can be searched and taken apart."""
-    cells = [[cell if isinstance(cell, Text) else Text(printable(cell)) for cell in row] for row in rows]
+    cells = [[_cell(cell) for cell in row] for row in rows]
     widths = [max(cell.cell_len for cell in column) for column in zip(*cells, strict=True)]
     lines = []
     for row in cells:
@@ -68,6 +62,10 @@ def columns(rows: Sequence[Sequence[Text | str]]) -> Text:
         line.rstrip()
         lines.append(line)
     return Text("\n").join(lines)
+
+
+def _cell(cell: Text | str) -> Text:
+    return cell if isinstance(cell, Text) else Text(printable(cell))
 
 
 def _console(*, stderr: bool) -> Console:

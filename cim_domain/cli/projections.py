@@ -1,10 +1,9 @@
 """`projections`: how far each has read, and building one anew beside the one that is in use."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from time import perf_counter
 from typing import Annotated, Any
-from collections.abc import Callable, Iterator
 
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn

@@ -5,8 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import orjson
-from rich.console import Group, RenderableType
-from rich.json import JSON
+from rich.highlighter import JSONHighlighter
 from rich.text import Text
 
 from cim_domain.cli.output import columns, json_text
@@ -44,9 +43,9 @@ def status(word: object) -> Text:
     return Text(text, style=COLOURS.get(text, ""))
 
 
-def outcome_panel(outcome: Outcome) -> RenderableType:
+def outcome_panel(outcome: Outcome) -> Text:
     """What came of a command."""
-    facts = [
+    known = [
         ("command", outcome.command_id),
         ("correlation", outcome.correlation_id),
         ("aggregate", outcome.aggregate_id),
@@ -54,17 +53,18 @@ def outcome_panel(outcome: Outcome) -> RenderableType:
         ("sequence", outcome.sequence),
     ]
     rows = [("status", status(outcome.status))]
-    rows += [(name, Text(printable(str(value)))) for name, value in facts if value is not None]
+    rows += [(name, Text(printable(str(value)))) for name, value in known if value is not None]
     for event in outcome.events:
         rows.append(("event", Text(printable(f"{event.type} {event.id}"), style="cyan")))
     if outcome.error is not None:
         rows += error_rows(outcome.error)
-    return _facts(rows)
+    return facts(rows)
 
 
 def error_rows(error: RequestError) -> list[tuple[str, Text]]:
     """Why something was refused: the code, the reason, and each field that is wrong."""
-    rows = [("code", Text(printable(error.code), style="red")), ("reason", Text(printable(error.message)))]
+    rows = [("code", Text(printable(error.code), style="red"))]
+    rows.append(("reason", Text(printable(error.message))))
     fields = error.details.get("fields")
     for found in fields[:_DETAILS] if isinstance(fields, list) else ():
         if isinstance(found, dict):
@@ -73,10 +73,11 @@ def error_rows(error: RequestError) -> list[tuple[str, Text]]:
     return rows
 
 
-def result(value: Any, *, coloured: bool) -> RenderableType:
+def result(value: Any) -> Text:
     """A query's result, indented."""
-    text = json_text(value, indent=2)
-    return JSON(text, ensure_ascii=False) if coloured and "\\u" not in text else Text(text)
+    text = Text(json_text(value, indent=2))
+    JSONHighlighter().highlight(text)
+    return text
 
 
 def event_line(record: EventRecord) -> Text:
@@ -108,7 +109,7 @@ def event_dict(record: EventRecord) -> dict[str, Any]:
     }
 
 
-def health_report(report: Mapping[str, Any]) -> RenderableType:
+def health_report(report: Mapping[str, Any]) -> Text:
     """A service's health, one line for each check."""
     head = Text.assemble(
         (printable(str(report.get("service", "service"))), "bold"),
@@ -121,7 +122,7 @@ def health_report(report: Mapping[str, Any]) -> RenderableType:
         for name, check in (checks.items() if isinstance(checks, dict) else ())
         if isinstance(check, dict)
     ]
-    return Group(head, columns(rows)) if rows else head
+    return Text("\n").join([head, columns(rows)]) if rows else head
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[Text | str]]) -> Text:
@@ -130,15 +131,16 @@ def table(header: Sequence[str], rows: Sequence[Sequence[Text | str]]) -> Text:
 
 
 def _listed(check: Mapping[str, Any]) -> str:
-    facts = (f"{name}={_short(value)}" for name, value in check.items() if name != "status")
-    return " ".join(facts)
+    found = (f"{name}={_short(value)}" for name, value in check.items() if name != "status")
+    return " ".join(found)
 
 
 def _short(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def _facts(rows: Sequence[tuple[str, Text]]) -> Text:
+def facts(rows: Sequence[tuple[str, Text]]) -> Text:
+    """Names and values, a line for each."""
     return columns([(Text(name, style="dim"), value) for name, value in rows])
 
 

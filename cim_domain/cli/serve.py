@@ -55,9 +55,7 @@ def serve(
         configure_logging(log_level)
         nats = session.settings()
         server = ServerOptions(data_directory=nats.data_directory, port=port)
-        code = run(
-            run_service(Domain.find(domain), nats, load_service_settings(), server=server)
-        )
+        code = run(run_service(Domain.find(domain), nats, load_service_settings(), server=server))
         if code:
             raise typer.Exit(code)
 

@@ -14,7 +14,15 @@ from attrs import field, frozen
 
 from cim_domain.cli.output import Output
 from cim_domain.client import TIMEOUT, DomainClient
-from cim_domain.errors import CimError, ConfigurationError, ModelError, RequestError, Unavailable
+from cim_domain.errors import (
+    CimError,
+    ConfigurationError,
+    Failed,
+    ModelError,
+    RequestError,
+    Unavailable,
+)
+from cim_domain.logs import configure_logging
 from cim_domain.nats.config import NatsSettings, load_settings
 from cim_domain.nats.config_sources import CONFIGURATION_VARIABLE
 from cim_domain.nats.link import Link
@@ -29,6 +37,14 @@ INTERRUPTED = 130
 
 RETRY = 1.0
 """Seconds for which a request that found no service is sent again: one may be starting."""
+
+
+CONNECT = 2.0
+"""Seconds in which a server must answer, unless configured or said otherwise."""
+
+
+class Usage(CimError):
+    """The command was called with something that it cannot take."""
 
 
 class Refused(Exception):
@@ -47,11 +63,7 @@ class Session:
     debug: bool = False
     stream: bool = False
     """Whether the output is JSON lines, to which an error does not belong."""
-    output: Output = field(init=False)
-
-    @output.default
-    def _output(self) -> Output:
-        return Output(json=self.json)
+    output: Output = field(init=False, factory=Output)
 
     def run(self, work: Callable[[], Awaitable[None]]) -> None:
         """Do the work of a command on an event loop; whatever goes wrong becomes its exit code."""
@@ -63,8 +75,11 @@ class Session:
 
     def guarded(self, work: Callable[[], None]) -> None:
         """Do the work of a command; whatever goes wrong becomes its exit code."""
+        configure_logging("debug" if self.debug else "critical")
         try:
             work()
+        except typer.Exit:
+            raise
         except Refused:
             raise typer.Exit(REFUSED) from None
         except CimError as error:
@@ -75,6 +90,8 @@ class Session:
             if isinstance(error, BrokenPipeError):
                 raise
             self._end(ConfigurationError(f"{error.strerror or error}: {error.filename or ''}"))
+        except Exception as error:  # noqa: BLE001 - a mistake here, or in the domain's own code
+            self._end(Failed(f"{type(error).__name__}: {error}; --debug shows where"), error)
 
     def settings(self, **overrides: Any) -> NatsSettings:
         """Where NATS is. Raises `ConfigurationError`."""
@@ -90,6 +107,9 @@ class Session:
         """A connection: to the server that is named, or else the embedded one, where one runs."""
         settings = settings or self.settings()
         url = None
+        if "connect_timeout" not in settings.model_fields_set:
+            # A service may wait for its server; a person would rather know.
+            settings = settings.model_copy(update={"connect_timeout": CONNECT})
         if "urls" not in settings.model_fields_set:
             url = find_url(settings.data_directory)
         try:
@@ -113,9 +133,9 @@ class Session:
         async with self.link(settings) as link:
             yield DomainClient(link, subjects, timeout=self.timeout or TIMEOUT, retry=RETRY)
 
-    def _end(self, error: CimError) -> NoReturn:
+    def _end(self, error: CimError, cause: Exception | None = None) -> NoReturn:
         if self.debug:
-            traceback.print_exception(error, file=sys.stderr)
+            traceback.print_exception(cause or error, file=sys.stderr)
         if self.json and not self.stream:
             self.output.document({"error": as_dict(error)})
         self.output.problem(str(error))
@@ -124,7 +144,7 @@ class Session:
 
 def exit_code(error: CimError) -> int:
     """What a command that ends with this error tells its shell."""
-    if isinstance(error, ConfigurationError | ModelError):
+    if isinstance(error, ConfigurationError | ModelError | Usage):
         return USAGE
     return UNREACHABLE if isinstance(error, Unavailable) else REFUSED
 
@@ -139,4 +159,4 @@ def as_dict(error: CimError) -> dict[str, Any]:
 
 def usage(problem: str) -> NoReturn:
     """End the command over what it was called with."""
-    raise typer.BadParameter(problem)
+    raise Usage(problem)

@@ -1,9 +1,9 @@
 """Reading what a command is about: a subject in full, or short with the domain beside it."""
 
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
-import sys
 
 import orjson
 
@@ -33,7 +33,7 @@ def read_subject(text: str, kind: Kind, domain: str | None, prefix: str) -> tupl
     *before, name, found, aggregate, action = tokens
     if found != kind:
         if found in _COMMANDS:
-            usage(f"{text!r} is for `cim-domain {_COMMANDS[found]}`; here, write DOMAIN.{kind}. ...")
+            usage(f"{text!r} is for `cim-domain {_COMMANDS[found]}`, and here is DOMAIN.{kind}")
         usage(f"{text!r} is no subject: expected DOMAIN.{kind}.AGGREGATE.ACTION")
     if domain not in {None, name}:
         usage(f"{text!r} is of the domain {name!r}, and --domain says {domain!r}")
@@ -56,7 +56,7 @@ def read_payload(text: str) -> bytes:
     except orjson.JSONDecodeError as error:
         usage(f"{place} is no JSON: {error}")
     if not isinstance(value, dict):
-        usage(f"{place} is JSON, but no object: expected {{\"field\": value, ...}}")
+        usage(f'{place} is JSON, but no object: expected {{"field": value, ...}}')
     return data
 
 

@@ -36,6 +36,10 @@ class _Waiting:
     done: asyncio.Future[None]
     replies: list[Msg] = field(factory=list)
 
+    def time_out(self, seconds: float) -> None:
+        """End it for want of an answer."""
+        self.fail(NoAnswer(f"no answer within {seconds:g} s", code="timeout"))
+
     def fail(self, error: NoAnswer) -> None:
         """End it, unless it has ended."""
         if not self.done.done():
@@ -89,17 +93,17 @@ class Requests:
 
         All of them must come within `timeout` seconds. Raises `NoAnswer`.
         """
+        loop = asyncio.get_running_loop()
         token = str(next(self._tokens))
-        waiting = _Waiting(complete, asyncio.get_running_loop().create_future())
+        waiting = _Waiting(complete, loop.create_future())
         self._waiting[token] = waiting
+        # Lighter than a timeout's context, of which every append would pay for one.
+        too_late = loop.call_later(timeout, waiting.time_out, timeout)
         try:
-            async with asyncio.timeout(timeout):
-                await self._client.publish(
-                    subject, payload, f"{self._prefix}.{token}", dict(headers) if headers else None
-                )
-                await waiting.done
-        except TimeoutError as error:
-            raise NoAnswer(f"no answer within {timeout:g} s", code="timeout") from error
+            await self._client.publish(
+                subject, payload, f"{self._prefix}.{token}", dict(headers) if headers else None
+            )
+            await waiting.done
         except (
             nats.errors.OutboundBufferLimitError,
             nats.errors.ConnectionClosedError,
@@ -107,6 +111,7 @@ class Requests:
         ) as error:
             raise NoAnswer("there is no connection to the server", code="disconnected") from error
         finally:
+            too_late.cancel()
             del self._waiting[token]
         return waiting.replies
 
