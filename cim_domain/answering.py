@@ -2,16 +2,19 @@
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
 
 import orjson
 from attrs import frozen
 
 from cim_domain.codec import MIN_SEQUENCE, SEQUENCE, error_headers, whole_number
 from cim_domain.domain import Domain
-from cim_domain.errors import Busy, Failed, NotFound, RequestError
+from cim_domain.errors import Busy, Failed, NotFound, RequestError, Unavailable
 from cim_domain.incoming import organization, read_message
+from cim_domain.messages import Query
 from cim_domain.projecting import ProjectionRunner
+from cim_domain.views.generations import VIEWS_REPLACED
 
 logger = logging.getLogger("cim_domain.queries")
 
@@ -34,9 +37,22 @@ class Reply:
         )
 
 
+@frozen
+class OwnQuery:
+    """A query that the service answers itself, whatever the domain.
+
+    `answer` is given the query and the organization on whose behalf it is asked; what it returns
+    fits into JSON.
+    """
+
+    query: type[Query]
+    answer: Callable[[Any, str | None], Awaitable[Any]]
+
+
 class Answerer:
     """Answers the queries of a domain from its projections' runners.
 
+    `own` are those, by type, that the service answers itself.
     `limit` is how many may be worked on at a time, `wait` how many seconds one may wait for views
     that are behind, `patience` how many seconds one may take altogether.
     """
@@ -49,8 +65,10 @@ class Answerer:
         limit: int = 1_000,
         wait: float = 5.0,
         patience: float = 30.0,
+        own: Mapping[str, OwnQuery] | None = None,
     ) -> None:
         self._domain = domain
+        self._own = own or {}
         self._runners = runners
         self._limit = limit
         self._wait = wait
@@ -85,6 +103,9 @@ class Answerer:
             self._in_flight -= 1
 
     async def _answer(self, message_type: str, headers: Mapping[str, str], data: bytes) -> Reply:
+        if own := self._own.get(message_type):
+            asked = read_message(own.query, data or b"{}")
+            return Reply(orjson.dumps(await own.answer(asked, organization(headers))), {})
         found = self._domain.queries.get(message_type)
         if found is None:
             raise NotFound(
@@ -100,5 +121,11 @@ class Answerer:
             await runner.reached(min_sequence, self._wait)
         # Read before the views are: what is answered is never older than what is said.
         sequence = runner.position
-        result = await answer.ask(query, runner.reader(organization_id))
+        try:
+            result = await answer.ask(query, runner.reader(organization_id))
+        except Unavailable as error:
+            if error.code != VIEWS_REPLACED or not await runner.reopened(self._wait):
+                raise
+            sequence = runner.position
+            result = await answer.ask(query, runner.reader(organization_id))
         return Reply(answer.result.dump_json(result), {SEQUENCE: str(sequence)})

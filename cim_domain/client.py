@@ -13,6 +13,7 @@ import random
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing, asynccontextmanager
+from datetime import datetime, timedelta
 from itertools import count
 from typing import Any, Self
 
@@ -28,24 +29,31 @@ from cim_domain.codec import (
     ERROR,
     ERROR_CODE,
     EXPECTED_VERSION,
+    MESSAGE_ID,
     MIN_SEQUENCE,
     ORGANIZATION_ID,
     SEQUENCE,
 )
-from cim_domain.errors import Invalid, RequestError
-from cim_domain.identity import fresh_id
+from cim_domain.errors import Invalid, NotFound, RequestError
+from cim_domain.identity import canonical_id, fresh_id
 from cim_domain.messages import Command, Message, Query
-from cim_domain.nats.client import check_header, check_size
+from cim_domain.nats.client import check_header, check_size, round_trip
 from cim_domain.nats.config import NatsSettings
+from cim_domain.nats.connection_events import ConnectionChange
 from cim_domain.nats.link import Link
 from cim_domain.nats.requests import NoAnswer
 from cim_domain.outcome import Outcome
 from cim_domain.replies import bad_reply, read_error
+from cim_domain.standing import Standing
+from cim_domain.standings import standing_key
 from cim_domain.store.jetstream import JetStreamEvents
 from cim_domain.store.port import EventRecord
 from cim_domain.subjects import Subjects
+from cim_domain.submission import schedule_headers
+from cim_domain.submitting import Scheduled, Submitted, check_scheduled, due, submitted
+from cim_domain.tracking import NOT_SCHEDULED, CancelCommand, CommandStatus
 
-__all__ = ["Answer", "DomainClient", "NoAnswer"]
+__all__ = ["Answer", "DomainClient", "NoAnswer", "Scheduled", "Standing", "Submitted"]
 
 TIMEOUT = 15.0
 """Seconds for an answer: more than a service itself waits for a server that is away."""
@@ -151,6 +159,180 @@ class DomainClient:
             raise _error_in(reply)
         return Outcome.from_wire(reply.data, _http(reply) or 500)
 
+    async def submit(
+        self,
+        command: Command | str,
+        payload: Payload | None = None,
+        *,
+        command_id: str | None = None,
+        correlation_id: str | None = None,
+        causation_id: str | None = None,
+        organization_id: str | None = None,
+        expected_version: int | None = None,
+    ) -> Submitted:
+        """Have a command stored, to be carried out as soon as a service can; it has one effect.
+
+        Sent again with its id it is stored once, for two minutes; later, carried out once all the
+        same. Raises `Invalid`, `Unavailable`, and `NoAnswer` as `send` does.
+        """
+        message_type, data = _message(command, payload)
+        command_id = _command_id(command_id)
+        headers = _headers(
+            {
+                MESSAGE_ID: standing_key(command_id, organization_id),
+                COMMAND_ID: command_id,
+                CORRELATION_ID: correlation_id,
+                CAUSATION_ID: causation_id,
+                ORGANIZATION_ID: organization_id,
+                EXPECTED_VERSION: expected_version,
+            }
+        )
+        subject = self.subjects.submit(message_type)
+        return submitted(command_id, subject, await self._store(command_id, subject, data, headers))
+
+    async def schedule(
+        self,
+        command: Command | str,
+        payload: Payload | None = None,
+        *,
+        at: datetime | None = None,
+        after: timedelta | float | None = None,
+        command_id: str | None = None,
+        correlation_id: str | None = None,
+        causation_id: str | None = None,
+        organization_id: str | None = None,
+        expected_version: int | None = None,
+    ) -> Scheduled:
+        """Have a command stored, to be carried out at a time, or after so long (or many seconds).
+
+        One in the past is carried out at once. Raises `Invalid` (``bad_time`` for times without a
+        time zone or after 2262), `Conflict` (``already_scheduled``) where one with this id waits
+        already, `Unavailable`, and `NoAnswer` as `send` does.
+        """
+        message_type, data = _message(command, payload)
+        time = due(at, after)
+        fresh = command_id is None
+        command_id = _command_id(command_id)
+        headers = _headers(
+            {
+                **schedule_headers(time, self.subjects.submit(message_type)),
+                COMMAND_ID: command_id,
+                CORRELATION_ID: correlation_id,
+                CAUSATION_ID: causation_id,
+                ORGANIZATION_ID: organization_id,
+                EXPECTED_VERSION: expected_version,
+            }
+        )
+        subject = self.subjects.schedule(command_id)
+        reply = await self._store(command_id, subject, data, headers)
+        check_scheduled(command_id, subject, reply, fresh=fresh)
+        return Scheduled(command_id, time)
+
+    async def cancel(self, command_id: str, *, organization_id: str | None = None) -> bool:
+        """Have a scheduled command never carried out; False where it is too late for that.
+
+        Once cancelled, an id cannot be scheduled anew. Raises `RequestError` and `NoAnswer`.
+        """
+        command = CancelCommand.message_type
+        outcome = await self.send(
+            command, {"command_id": _command_id(command_id)}, organization_id=organization_id
+        )
+        if outcome.error is not None and outcome.error.code != NOT_SCHEDULED:
+            raise outcome.error
+        return outcome.error is None
+
+    async def status(
+        self,
+        command_id: str,
+        *,
+        sequence: int | None = None,
+        organization_id: str | None = None,
+    ) -> Standing:
+        """How a stored command stands. One that waits its turn is found by its `sequence` alone.
+
+        Raises `NotFound` where nothing is known of it, other `RequestError`s, and `NoAnswer`.
+        """
+        asked: dict[str, Any] = {"command_id": _command_id(command_id)}
+        if sequence is not None:
+            asked["sequence"] = sequence
+        query = CommandStatus.message_type
+        return Standing.from_wire(
+            (await self.ask(query, asked, organization_id=organization_id)).data
+        )
+
+    async def wait_for(
+        self,
+        command_id: str,
+        *,
+        organization_id: str | None = None,
+        timeout: float | None = None,  # noqa: ASYNC109 - how long it may take is part of the question
+    ) -> Standing:
+        """What came of a stored command, as soon as that is final; the server tells when to ask.
+
+        `timeout` is in seconds; None: as long as it takes. Raises `NoAnswer` (``timeout``), and
+        what `status` raises except `NotFound`.
+        """
+        command_id = _command_id(command_id)
+        news = asyncio.Event()
+
+        async def hear(_: Msg) -> None:
+            news.set()
+
+        def changed(change: ConnectionChange) -> None:
+            # What was told meanwhile has gone by.
+            if change is ConnectionChange.RECONNECTED:
+                news.set()
+
+        key = standing_key(command_id, organization_id)
+        client = self._link.client
+        subscription = await client.subscribe(self.subjects.outcome(key), cb=hear)
+        stop_listening = self._link.listen(changed)
+        try:
+            async with asyncio.timeout(timeout):
+                await round_trip(client)
+                while True:
+                    news.clear()
+                    standing = await self._standing_now(command_id, organization_id)
+                    if standing is not None and standing.final:
+                        return standing
+                    await news.wait()
+        except TimeoutError:
+            raise NoAnswer(
+                f"the command {command_id} is not done within {timeout:g} s",
+                code="timeout",
+                details={"command_id": command_id},
+            ) from None
+        finally:
+            stop_listening()
+            if self._link.connected:
+                await subscription.unsubscribe()
+
+    async def _standing_now(self, command_id: str, organization_id: str | None) -> Standing | None:
+        """How a command stands, if that is known; where no service is there, wait for one."""
+        while True:
+            try:
+                return await self.status(command_id, organization_id=organization_id)
+            except NotFound:
+                return None
+            except NoAnswer as error:
+                if error.code == "timeout":
+                    raise
+            await asyncio.sleep(_BETWEEN.ceiling)
+
+    async def _store(
+        self, command_id: str, subject: str, data: bytes, headers: Mapping[str, str]
+    ) -> Msg:
+        try:
+            return await self._request(subject, data, headers, None)
+        except NoAnswer as error:
+            if error.code == "no_responders":
+                raise NoAnswer(
+                    f"nothing stores commands on {subject}: start the service once, it makes the"
+                    " stream",
+                    code=error.code,
+                ) from error
+            raise _without_outcome(error, command_id) from error
+
     async def ask(
         self,
         query: Query | str,
@@ -242,6 +424,14 @@ def _message(message: Message | str, payload: Payload | None) -> tuple[str, byte
             code="bad_type",
         )
     return message, payload if isinstance(payload, bytes) else orjson.dumps(payload or {})
+
+
+def _command_id(given: str | None) -> str:
+    """An id as it becomes part of a subject. Raises `Invalid` (``bad_id``) for what is no UUID."""
+    try:
+        return fresh_id() if given is None else canonical_id(given)
+    except ValueError:
+        raise Invalid(f"{given!a} is no id of a command: expected a UUID", code="bad_id") from None
 
 
 def _headers(values: Mapping[str, object]) -> dict[str, str]:

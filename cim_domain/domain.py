@@ -23,6 +23,9 @@ from cim_domain.projection import Answer, Projection, ProjectionModel, read_proj
 from cim_domain.sources import where
 from cim_domain.subjects import require_name
 
+RESERVED = "command"
+"""The aggregate of messages that are about commands themselves: ``nix.query.command.status``."""
+
 T = TypeVar("T")
 M = TypeVar("M", bound=Message)
 
@@ -60,6 +63,7 @@ class Domain:
         )
         for event in self.events.values():
             _check_upcasters(event)
+        self._check_reserved()
         self._check_owners()
         self._check_reads()
         self._check_commands_known()
@@ -144,6 +148,20 @@ class Domain:
                         )
                     seen[name] = query
                     yield name, (model, answer)
+
+    def _check_reserved(self) -> None:
+        """What every domain's service answers itself stays its own."""
+        reserved = [where(model.cls) for name, model in self.aggregates.items() if name == RESERVED]
+        reserved += [
+            where(answer.query)
+            for name, (_, answer) in self.queries.items()
+            if name.split(".")[0] == RESERVED
+        ]
+        for place in reserved:
+            raise ModelError(
+                f"{place}: {RESERVED}.status and {RESERVED}.cancel are about the commands of every"
+                f" domain, so no aggregate is called {RESERVED!r}: use another name"
+            )
 
     def _check_owners(self) -> None:
         """Whatever is declared beside an aggregate is of one that is declared there."""

@@ -1,16 +1,27 @@
 """From requests on subjects to what answers them, and back."""
 
 import logging
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from attrs import frozen
 
 from cim_domain.answering import Answerer, Reply
-from cim_domain.codec import error_headers
+from cim_domain.codec import COMMAND_ID, error_headers
 from cim_domain.dead_letters import DeadLetter, DeadLetters
 from cim_domain.domain import Domain
 from cim_domain.errors import Failed, RequestError
 from cim_domain.execution import Executor
 from cim_domain.health import Health
-from cim_domain.identity import fresh_id
-from cim_domain.incoming import NOT_A_REQUEST, command_metadata, read_command, refuse_delivery
+from cim_domain.identity import IdSource, fresh_id
+from cim_domain.incoming import (
+    NOT_A_REQUEST,
+    command_metadata,
+    read_command,
+    read_message,
+    refuse_delivery,
+)
+from cim_domain.messages import Command
 from cim_domain.metadata import utc_now
 from cim_domain.nats.responder import Request, Response
 from cim_domain.outcome import Outcome
@@ -22,13 +33,30 @@ CONSUMER = "commands"
 """The consumer that dead letters name for commands nobody waits for."""
 
 
+@frozen
+class OwnCommand:
+    """A command that the service carries out itself, whatever the domain, and without an event.
+
+    `carry_out` is given the command and the organization on whose behalf it comes.
+    """
+
+    command: type[Command]
+    carry_out: Callable[[Any, str | None], Awaitable[None]]
+
+
 class CommandHandler:
     """Answers ``nix.cmd.>``. A command without a reply that cannot be served is a dead letter."""
 
     def __init__(
-        self, domain: Domain, subjects: Subjects, executor: Executor, dead_letters: DeadLetters
+        self,
+        domain: Domain,
+        subjects: Subjects,
+        executor: Executor,
+        dead_letters: DeadLetters,
+        own: Mapping[str, OwnCommand] | None = None,
     ) -> None:
         self._domain = domain
+        self._own = own or {}
         self._subjects = subjects
         self._executor = executor
         self._dead_letters = dead_letters
@@ -36,40 +64,51 @@ class CommandHandler:
     async def handle(self, request: Request) -> Response:
         """Carry out the command."""
         try:
-            outcome = await self._outcome(request)
+            outcome = await self.carry_out(request, fresh_id)
         except Exception as error:
             logger.exception("the command on %s failed", request.subject)
             outcome = Outcome.refused(Failed(f"the service failed: {type(error).__name__}"))
         if outcome.error is not None and not request.reply:
-            await self._report(request, outcome.error)
+            await self._report(request, outcome.error, outcome.command_id)
         return _response(outcome)
 
     def error(self, error: RequestError) -> Response:
         """The response to a command whose own response could not be sent."""
         return _response(Outcome.refused(error))
 
-    async def _outcome(self, request: Request) -> Outcome:
+    async def carry_out(self, request: Request, ids: IdSource) -> Outcome:
+        """What comes of the command in a request; `ids` gives it one where it has none."""
         metadata = None
         try:
             refuse_delivery(request.headers, request.reply)
             message_type = self._subjects.type_in(request.subject)
-            metadata = command_metadata(message_type, request.headers, fresh_id, utc_now)
+            metadata = command_metadata(message_type, request.headers, ids, utc_now)
+            if own := self._own.get(message_type):
+                asked = read_message(own.command, request.data)
+                await own.carry_out(asked, metadata.organization_id)
+                return Outcome.done(metadata)
             command = read_command(self._domain, metadata, request.headers, request.data)
         except RequestError as error:
             return Outcome.refused(error, metadata)
         return await self._executor.execute(command)
 
-    async def _report(self, request: Request, error: RequestError) -> None:
+    async def _report(
+        self, request: Request, error: RequestError, command_id: str | None
+    ) -> None:
         """Log what nobody waits for; keep the command unless the domain itself said no."""
         logger.warning("%s, sent without a reply subject: %s", request.subject, error.message)
         # What a stream has delivered is still there; nobody who may only read can fill this one.
         if error.status in {"rejected", "conflict"} or error.code == NOT_A_REQUEST:
             return
+        headers = dict(request.headers)
+        if command_id is not None:
+            # Whether it had an effect may be unknown; with its id it has one when it is replayed.
+            headers.setdefault(COMMAND_ID, command_id)
         letter = DeadLetter.about(
             error,
             consumer=CONSUMER,
             subject=request.subject,
-            headers=request.headers,
+            headers=headers,
             data=request.data,
         )
         try:

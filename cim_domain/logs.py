@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import Literal
 
 from rich.console import Console
+from rich.highlighter import NullHighlighter
 from rich.logging import RichHandler
 
 from cim_domain.printable import printable
@@ -22,7 +23,10 @@ def configure_logging(level: Level) -> None:
     """Have this process log to stderr from now on; other libraries' from `warning` on at most."""
     if sys.stderr.isatty():
         handler: logging.Handler = RichHandler(
-            console=Console(stderr=True), show_path=False, markup=False, highlighter=None
+            console=Console(stderr=True),
+            show_path=False,
+            markup=False,
+            highlighter=NullHighlighter(),
         )
         handler.setFormatter(_SafeFormatter("%(message)s"))
     else:

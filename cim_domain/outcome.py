@@ -48,6 +48,15 @@ class Outcome:
         )
 
     @classmethod
+    def done(cls, metadata: Metadata) -> "Outcome":
+        """Of a command that was carried out and changed no aggregate."""
+        return cls(
+            status="accepted",
+            command_id=metadata.message_id,
+            correlation_id=metadata.correlation_id,
+        )
+
+    @classmethod
     def from_wire(cls, data: bytes, http: int = 500) -> Self:
         """The outcome in a reply. `http` is the number of its error, ``Nats-Service-Error-Code``.
 

@@ -34,6 +34,9 @@ from cim_domain.views.port import (
 
 logger = logging.getLogger("cim_domain.projections")
 
+UNFIT = "view_value"
+"""The code of the error with which views refuse a value that they cannot keep."""
+
 IDLE_CHECKPOINT = 1000
 """Events that change no view move the stored checkpoint only every so many: writing costs."""
 
@@ -113,7 +116,12 @@ class ProjectionRunner:
             event.message_type: projectors for event, projectors in model.events.items()
         }
         self._views: ViewStore | None = None
+        self._readable = False
+        """Whether the views were live when they were opened, or since: so long as no others are
+        open, queries read them even where another process has replaced them."""
         self._replaced = False
+        self._opened = asyncio.Event()
+        self._look = asyncio.Event()
         self._checkpoint = 0
         self._position = 0
         self._head = 0
@@ -121,6 +129,9 @@ class ProjectionRunner:
         self._error: str | None = None
         self._waiting: list[tuple[int, asyncio.Future[None]]] = []
         self._failures = 0
+        self._stopped_at: int | None = None
+        """The event that stopped it, until it is behind it: its letter is written once."""
+        self._retry: asyncio.Future[None] | None = None
         self._task: asyncio.Task[None] | None = None
 
     @property
@@ -146,7 +157,7 @@ class ProjectionRunner:
 
         Raises `Unavailable` (``rebuilding``) while they are being built for this version.
         """
-        if self._views is None or not self._views.live:
+        if self._views is None or not (self._readable or self._views.live):
             raise Unavailable(
                 f"the views of {self._model.name} are being built:"
                 f" {self._position} of {max(self._head, self._position)} events are read",
@@ -179,19 +190,32 @@ class ProjectionRunner:
             with suppress(ValueError):
                 self._waiting.remove(entry)
 
+    async def reopened(self, seconds: float) -> bool:
+        """Look at once whether other views have taken the place of these; whether it has them."""
+        opened = self._opened
+        self._look.set()
+        try:
+            async with asyncio.timeout(seconds):
+                await opened.wait()
+        except TimeoutError:
+            return False
+        return True
+
     async def open(self) -> None:
         """Open the views. Raises `ConfigurationError` and `Unavailable`."""
         views = await self._database.open(self._model)
         checkpoint = await views.checkpoint()
         # At once, so that no query meets views with the position of others. Another generation
         # may well have read less than the one before it.
-        self._views, self._replaced = views, False
+        self._views, self._replaced, self._readable = views, False, views.live
         self._checkpoint = self._position = checkpoint
         self._move_to(checkpoint)
+        self._opened.set()
+        self._opened = asyncio.Event()
 
     def start(self) -> None:
-        """Run in the background until `stop`."""
-        self._task = asyncio.create_task(self.run())
+        """Run in the background until `stop`; where an event stops it, wait there to go on."""
+        self._task = asyncio.create_task(self._stay_running())
 
     async def stop(self) -> None:
         """End what `start` began, between two transactions, and store the checkpoint."""
@@ -204,6 +228,43 @@ class ProjectionRunner:
         except (Unavailable, CheckpointMoved, Superseded) as error:
             # No more than what was read since is read again.
             logger.info("the checkpoint of %s was not stored: %s", self._model.name, error)
+
+    async def retry(self, sequence: int, seconds: float) -> None:
+        """Go on from the event at which it is stopped, now that this may be possible.
+
+        Raises the error that stops it there again; `Failed` (``stopped_before``) while it is
+        stopped at an earlier one; `Unavailable` (``behind``) where it does not come to it in time.
+        """
+        stopped_at = self._stopped_at
+        if self._state is RunnerState.STOPPED and stopped_at and stopped_at < sequence:
+            raise Failed(
+                f"the projection {self._model.name} is stopped at event {stopped_at}, which comes"
+                f" before {sequence}: replay that one first",
+                code="stopped_before",
+                details={"sequence": stopped_at},
+            )
+        retry = self._retry = asyncio.get_running_loop().create_future()
+        self._look.set()
+        reached = asyncio.create_task(self.reached(sequence, seconds))
+        try:
+            await asyncio.wait([reached, retry], return_when=asyncio.FIRST_COMPLETED)
+            await (retry if retry.done() else reached)
+        finally:
+            self._retry = None
+            reached.cancel()
+            await asyncio.wait([reached])
+
+    async def has_skipped(self, sequence: int) -> bool:
+        """Whether the views that queries read were moved over an event without it.
+
+        Raises `Unavailable` (``rebuilding``) while they are being built or replaced.
+        """
+        if self._views is not None and self._views.live:
+            try:
+                return await self._views.has_skipped(sequence)
+            except Superseded:
+                self._look.set()
+        raise Unavailable(f"the views of {self._model.name} are being built", code="rebuilding")
 
     async def run(self) -> None:
         """Read the log into the views until cancelled, or until stopped by an event."""
@@ -218,7 +279,11 @@ class ProjectionRunner:
                 await self._wait(error.message)
             except _Poison as poison:
                 self._state, self._error = RunnerState.STOPPED, poison.error.message
+                self._stopped_at = poison.record.metadata.sequence
                 logger.error("projection %s stops: %s", self._model.name, self._error)  # noqa: TRY400
+                if self._retry is not None and not self._retry.done():
+                    self._retry.set_exception(poison.error)
+                    self._retry.exception()
                 return
             except Exception as error:
                 logger.exception("projection %s failed", self._model.name)
@@ -246,6 +311,28 @@ class ProjectionRunner:
         """Store the checkpoint, where it has moved over events that changed no view."""
         if self._views is not None and self._position > self._checkpoint:
             await self._commit(self._views, (), self._position)
+
+    async def _stay_running(self) -> None:
+        while True:
+            await self.run()
+            await self._stay_stopped()
+
+    async def _stay_stopped(self) -> None:
+        """Return when it is asked to try again, or when others have gone on with these views."""
+        while self._retry is None or self._retry.done():
+            self._look.clear()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(REPLACED_CHECK):
+                    await self._look.wait()
+            try:
+                if self._views is None or await self._views.checkpoint() > self._position:
+                    self._replaced = True
+                    return
+            except Superseded:
+                self._replaced = True
+                return
+            except CimError as error:
+                logger.debug("projection %s stays stopped: %s", self._model.name, error)
 
     async def _wait(self, problem: str) -> None:
         self._state, self._error = RunnerState.WAITING, problem
@@ -276,7 +363,10 @@ class ProjectionRunner:
     async def _watch(self) -> None:
         """Raise `Superseded` when another process has built these views anew."""
         while True:
-            await asyncio.sleep(REPLACED_CHECK)
+            self._look.clear()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(REPLACED_CHECK):
+                    await self._look.wait()
             if self._views is not None:
                 await self._views.checkpoint()
 
@@ -292,6 +382,7 @@ class ProjectionRunner:
         behind = self._head > self._position
         if not behind and not views.live:
             await self._switch_to(views)
+            self._readable = views.live
         self._state = RunnerState.CATCHING_UP if behind else RunnerState.LIVE
         self._error = None
 
@@ -318,9 +409,9 @@ class ProjectionRunner:
             # Another instance was quicker with some of these: go on from where it is.
             await self._reread_checkpoint(views)
             return
-        except CimError:
-            raise
-        except Exception as error:  # noqa: BLE001 - what an event has led to, the views cannot keep
+        except Exception as error:
+            if isinstance(error, CimError) and not _is_unfit(error):
+                raise
             if len(records) > 1:
                 # Which event it is shows when fewer are taken at once.
                 await self._project(views, records[: len(records) // 2])
@@ -329,7 +420,7 @@ class ProjectionRunner:
         self._move_to(_end(records, poison))
         if poison:
             await self._bury(poison)
-            self._move_to(poison.record.metadata.sequence)
+            await self._skip(views, poison)
 
     async def _change_views(
         self,
@@ -386,13 +477,26 @@ class ProjectionRunner:
             data=poison.record.data,
             sequence=metadata.sequence,
         )
-        await self._dead_letters.put(letter)
+        if self._stopped_at != metadata.sequence:
+            await self._dead_letters.put(letter)
         if self._on_poison is OnPoison.STOP:
             raise poison
+
+    async def _skip(self, views: ViewStore, poison: _Poison) -> None:
+        sequence = poison.record.metadata.sequence
+        try:
+            await views.skip(sequence, expected=self._checkpoint)
+        except CheckpointMoved:
+            await self._reread_checkpoint(views)
+            return
+        self._checkpoint = sequence
+        self._move_to(sequence)
         logger.error("projection %s skips: %s", self._model.name, poison.error.message)
 
     def _move_to(self, position: int) -> None:
         self._position = max(self._position, position)
+        if self._stopped_at is not None and self._stopped_at <= self._position:
+            self._stopped_at = None
         for sequence, arrived in self._waiting:
             if sequence <= self._position and not arrived.done():
                 arrived.set_result(None)
@@ -422,6 +526,11 @@ def _step(record: EventRecord, event: Event, projectors: tuple[Projector, ...]) 
 def _end(records: Sequence[EventRecord], poison: _Poison | None) -> int:
     """The sequence of the last event that is taken in."""
     return poison.record.metadata.sequence - 1 if poison else records[-1].metadata.sequence
+
+
+def _is_unfit(error: CimError) -> bool:
+    """Whether views refuse a value, and will whenever it comes again."""
+    return isinstance(error, Failed) and error.code == UNFIT
 
 
 async def _rows(views: ViewStore, steps: Sequence[_Step]) -> dict[type[View], dict[RowKey, View]]:

@@ -11,7 +11,7 @@ from cim_domain.codec import read_event
 from cim_domain.dead_letters import DeadLetters
 from cim_domain.deciding import CommandRequest
 from cim_domain.domain import Domain
-from cim_domain.errors import Failed, Unavailable
+from cim_domain.errors import Failed, NotFound, Unavailable
 from cim_domain.health import Check, HealthStatus, Look
 from cim_domain.identity import derived_id
 from cim_domain.incoming import request_for
@@ -21,6 +21,7 @@ from cim_domain.nats.link import Link
 from cim_domain.nats.subscriber import ConsumerDefinition, Received, Retries, Subscriber
 from cim_domain.outcome import Outcome
 from cim_domain.process import ProcessModel
+from cim_domain.store.port import EventRecord
 from cim_domain.subjects import Subjects
 
 logger = logging.getLogger("cim_domain.processes")
@@ -84,9 +85,18 @@ class ProcessRunner:
         record = read_event(
             received.subject, received.headers, received.data, received.sequence, self._source
         )
+        if record.metadata.message_type in self._types:
+            await self.replay(record)
+
+    async def replay(self, record: EventRecord) -> None:
+        """React to one event of the log, also if it did before. Raises what stands in the way."""
         metadata = record.metadata
         if metadata.message_type not in self._types:
-            return
+            raise NotFound(
+                f"the process {self._model.name} does not react to {metadata.message_type} any"
+                " more: discard the letter",
+                code="no_reaction",
+            )
         event = self._domain.read_event(metadata, record.data)
         commands = await self._model.react(Recorded(event, metadata))
         for number, command in enumerate(commands):

@@ -37,7 +37,7 @@ def error_of(part: ErrorPart, http: int) -> RequestError:
     """The error that a part of a reply describes, of the class that its number stands for."""
     cls = _BY_HTTP.get(http, Failed)
     error = cls.__new__(cls)
-    # Not by the class itself: `Rejected` takes its details as keywords of any name.
+    # Not by the class itself: `Rejected` takes its details as keywords, which cannot all be names.
     RequestError.__init__(error, part.message, code=part.code, details=part.details)
     return error
 

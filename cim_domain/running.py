@@ -44,11 +44,13 @@ async def run_service(
     settings: ServiceSettings | None = None,
     *,
     server: ServerOptions | None = None,
+    on_ready: Callable[[str | None], None] | None = None,
 ) -> int:
     """Serve until a signal comes (`ENDED`), or the server is gone for good (`LOST`).
 
     Without URLs in `nats` an embedded server is started, as `server` says or else with defaults in
-    the data directory. Signals are taken over meanwhile, so this runs on the main thread. Raises
+    the data directory. `on_ready` is called once requests are answered, with the embedded server's
+    URL, if there is one. Signals are taken over meanwhile, so this runs on the main thread. Raises
     `ConfigurationError` and `Unavailable` when it cannot start; nothing is left running then.
     """
     ending: asyncio.Future[int] = asyncio.get_running_loop().create_future()
@@ -78,6 +80,8 @@ async def run_service(
             watching.add_done_callback(
                 lambda _: end(LOST, "the connection to the server is closed for good")
             )
+            if on_ready is not None:
+                on_ready(url)
             return await asyncio.shield(ending)
 
 

@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import Any, Self
 from uuid import uuid4
 
-from cim_domain.answering import Answerer
+from cim_domain.answering import Answerer, OwnQuery
 from cim_domain.dead_letters import DeadLetters
 from cim_domain.domain import Domain
 from cim_domain.errors import ConfigurationError
 from cim_domain.execution import Executor
-from cim_domain.handlers import CommandHandler, HealthHandler, QueryHandler
+from cim_domain.handlers import CommandHandler, HealthHandler, OwnCommand, QueryHandler
 from cim_domain.health import Health, Look, look_at_dead_letters, look_at_projection, timed
 from cim_domain.history import (
     CachingRepository,
@@ -35,6 +35,7 @@ from cim_domain.nats.buckets import Bucket, bucket_stream
 from cim_domain.nats.client import round_trip
 from cim_domain.nats.config import NatsSettings
 from cim_domain.nats.connection_events import ConnectionChange
+from cim_domain.nats.dead_letter_box import DeadLetterBox
 from cim_domain.nats.dead_letters import StreamDeadLetters, dead_letter_stream
 from cim_domain.nats.discovery import Discovery
 from cim_domain.nats.link import Link
@@ -44,13 +45,24 @@ from cim_domain.nats.streams import ensure_stream
 from cim_domain.nats.subscriber import Retries
 from cim_domain.projecting import ProjectionRunner
 from cim_domain.reacting import ProcessRunner
+from cim_domain.replay_consumers import (
+    CommandReplay,
+    ProcessReplay,
+    ProjectionReplay,
+    SubmissionReplay,
+)
+from cim_domain.replaying import Replay, ReplayHandler
 from cim_domain.settings import ServiceSettings
 from cim_domain.snapshots import BucketSnapshots, SnapshottingRepository
+from cim_domain.standings import Standings
 from cim_domain.store.grouping import GroupingEvents
 from cim_domain.store.jetstream import JetStreamEvents, Patience, event_stream
 from cim_domain.store.port import EventStore
 from cim_domain.store.tail import SharedTail
 from cim_domain.subjects import Subjects
+from cim_domain.submission import command_stream
+from cim_domain.submissions import SubmissionRunner
+from cim_domain.tracking import CancelCommand, CommandStatus, Tracker
 from cim_domain.views.memory import MemoryViews
 from cim_domain.views.port import ViewDatabase
 from cim_domain.views.sql import SqlViews
@@ -123,16 +135,38 @@ class Service:
         stack.push_async_callback(database.close)
         runners = await self._run_projections(stack, log, database, letters)
         executor = await self._executor(stack, link, log)
-        processes = await self._run_processes(stack, link, executor, letters)
+        retries = Retries(attempts=self._settings.attempts, ack_wait=self._settings.ack_wait)
+        processes = await self._run_processes(stack, link, executor, letters, retries)
+        submissions, tracker = await self._run_submissions(stack, link, executor, letters, retries)
         answerer = Answerer(
             self.domain,
             runners,
+            own={CommandStatus.message_type: OwnQuery(CommandStatus, tracker.status)},
             limit=self._settings.queries_in_flight,
             wait=self._settings.query_wait,
             patience=self._settings.query_patience,
         )
-        self._health = self._looks(link, log, runners, processes, letters)
-        await self._respond(stack, link, executor, answerer, letters)
+        self._health = self._looks(link, log, runners, processes, submissions, letters)
+        own = {CancelCommand.message_type: OwnCommand(CancelCommand, tracker.cancel)}
+        commands = CommandHandler(self.domain, self.subjects, executor, letters, own)
+        consumers: dict[str, Replay] = {
+            COMMANDS: CommandReplay(self.subjects, commands),
+            SUBMISSIONS: SubmissionReplay(self.subjects, submissions),
+        }
+        for name, process in processes.items():
+            consumers[f"process.{name}"] = ProcessReplay(link, self.subjects, process)
+        for name, runner in runners.items():
+            replay = ProjectionReplay(
+                self.domain, self.domain.projections[name], runner, log, database, letters,
+                self.subjects, self._settings.on_poison,
+            )  # fmt: skip
+            consumers[f"projection.{name}"] = replay
+        box = DeadLetterBox(link, self.subjects.dead_letter_stream, self.subjects.dead_letter_root)
+        replays = ReplayHandler(self.subjects, box, consumers)
+        await self._respond(stack, link, commands, answerer, replays)
+        for replay in consumers.values():
+            if isinstance(replay, ProjectionReplay):
+                stack.callback(replay.close)
 
     def _connection_changed(self, change: ConnectionChange) -> None:
         if change is ConnectionChange.CLOSED:
@@ -186,9 +220,13 @@ class Service:
         return runners
 
     async def _run_processes(
-        self, stack: AsyncExitStack, link: Link, executor: Executor, letters: DeadLetters
+        self,
+        stack: AsyncExitStack,
+        link: Link,
+        executor: Executor,
+        letters: DeadLetters,
+        retries: Retries,
     ) -> dict[str, ProcessRunner]:
-        retries = Retries(attempts=self._settings.attempts)
         processes = {
             name: ProcessRunner(
                 self.domain, model, link, self.subjects, executor.execute, letters, retries
@@ -200,12 +238,43 @@ class Service:
             stack.push_async_callback(process.stop)
         return processes
 
+    async def _run_submissions(
+        self,
+        stack: AsyncExitStack,
+        link: Link,
+        executor: Executor,
+        letters: DeadLetters,
+        retries: Retries,
+    ) -> tuple[SubmissionRunner, Tracker]:
+        subjects, replicas = self.subjects, self._nats.replicas
+        bucket = subjects.outcome_bucket
+        for stream in (
+            command_stream(
+                subjects.command_stream, subjects.submissions, subjects.schedules, replicas
+            ),
+            bucket_stream(
+                bucket,
+                replicas,
+                kept=self._settings.outcomes_kept,
+                announced=subjects.outcome_root,
+            ),
+        ):
+            await ensure_stream(link.requests, stream)
+        standings = Standings(Bucket(link, bucket))
+        runner = SubmissionRunner(
+            self.domain, link, subjects, executor.execute, standings, letters, retries
+        )
+        await runner.start()
+        stack.push_async_callback(runner.stop)
+        return runner, Tracker(link, subjects, standings)
+
     def _looks(
         self,
         link: Link,
         log: EventStore,
         runners: Mapping[str, ProjectionRunner],
         processes: Mapping[str, ProcessRunner],
+        submissions: SubmissionRunner,
         letters: DeadLetters,
     ) -> Health:
         async def connection() -> Mapping[str, Any]:
@@ -222,6 +291,7 @@ class Service:
             )
         for name, process in processes.items():
             looks[f"process.{name}"] = process.look()
+        looks["submissions"] = submissions.look()
         looks["dead_letters"] = look_at_dead_letters(letters)
         looks.update(self._more_looks)
         return Health(self.subjects.service, VERSION, looks, utc_now)
@@ -230,11 +300,9 @@ class Service:
         self,
         stack: AsyncExitStack,
         link: Link,
-        executor: Executor,
+        commands: CommandHandler,
         answerer: Answerer,
-        letters: DeadLetters,
     ) -> None:
-        commands = CommandHandler(self.domain, self.subjects, executor, letters)
         queries = QueryHandler(self.subjects, answerer)
         health = HealthHandler(self._health)
         subjects = self.subjects

@@ -59,7 +59,11 @@ class ServiceSettings(BaseSettings):
     lag_allowed: Annotated[int, Field(ge=0)] = 10_000
     """Events that a projection may be behind before health says degraded."""
     attempts: Annotated[int, Field(ge=1, le=1000)] = 5
-    """How often a process's event is tried before it goes to the dead letters."""
+    """How often a process's event, or a stored command, is tried before it is a dead letter."""
+    ack_wait: Annotated[float, Field(ge=0.1, le=3600)] = 30.0
+    """Seconds after which others get the events and stored commands of an instance that died."""
+    outcomes_kept: Annotated[float, Field(ge=60, le=3_153_600_000)] = 604_800.0
+    """Seconds for which it can be asked what came of a stored command; a week."""
 
     @classmethod
     def settings_customise_sources(

@@ -43,6 +43,18 @@ class Subjects:
         """``nix.cmd.flake.create``"""
         return f"{self.root}.cmd.{message_type}"
 
+    def submit(self, message_type: str) -> str:
+        """``nix.submit.flake.create``: a command that is stored first."""
+        return f"{self.root}.submit.{message_type}"
+
+    def schedule(self, command_id: str) -> str:
+        """``nix.schedule.ID``: where a command waits for its time."""
+        return f"{self.root}.schedule.{command_id}"
+
+    def outcome(self, key: str) -> str:
+        """``nix.outcome.ID``: where the server tells that more is known of a stored command."""
+        return f"{self.outcome_root}.{key}"
+
     def query(self, message_type: str) -> str:
         """``nix.query.flake.get``"""
         return f"{self.root}.query.{message_type}"
@@ -74,6 +86,21 @@ class Subjects:
         return f"{self.root}.cmd.>"
 
     @property
+    def submissions(self) -> str:
+        """``nix.submit.>``"""
+        return f"{self.root}.submit.>"
+
+    @property
+    def schedules(self) -> str:
+        """``nix.schedule.*``"""
+        return self.schedule("*")
+
+    @property
+    def outcome_root(self) -> str:
+        """``nix.outcome``: what the subjects of such news begin with."""
+        return f"{self.root}.outcome"
+
+    @property
     def queries(self) -> str:
         """``nix.query.>``"""
         return f"{self.root}.query.>"
@@ -103,6 +130,15 @@ class Subjects:
         """``nix.dlq.>``"""
         return f"{self.root}.dlq.>"
 
+    def replay(self, consumer: str) -> str:
+        """``nix.replay.process.builder``: asks that a dead letter of a consumer be replayed."""
+        return f"{self.root}.replay.{consumer}"
+
+    @property
+    def replays(self) -> str:
+        """``nix.replay.>``"""
+        return self.replay(">")
+
     @property
     def service(self) -> str:
         """``cim-domain-nix``: the service's name, in health and in service discovery."""
@@ -119,6 +155,11 @@ class Subjects:
         return self._stream("EVENTS")
 
     @property
+    def command_stream(self) -> str:
+        """``NIX_COMMANDS``"""
+        return self._stream("COMMANDS")
+
+    @property
     def dead_letter_stream(self) -> str:
         """``NIX_DLQ``"""
         return self._stream("DLQ")
@@ -126,7 +167,15 @@ class Subjects:
     @property
     def snapshot_bucket(self) -> str:
         """``nix_snapshots``"""
-        return f"{self.root.replace('.', '_')}_snapshots"
+        return self._bucket("snapshots")
+
+    @property
+    def outcome_bucket(self) -> str:
+        """``nix_outcomes``"""
+        return self._bucket("outcomes")
+
+    def _bucket(self, suffix: str) -> str:
+        return f"{self.root.replace('.', '_')}_{suffix}"
 
     def _stream(self, suffix: str) -> str:
         return f"{self.root.replace('.', '_').upper()}_{suffix}"

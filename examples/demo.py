@@ -8,27 +8,25 @@ it fares. Ends with exit code 0, or with 1 where anything is not as expected.
 import asyncio
 import os
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import nats
-from attrs import define, field
 from rich.text import Text
 
 from cim_domain import CimError, Domain
-from cim_domain.cli.output import Output, columns, json_text
-from cim_domain.cli.rendering import error_rows, health_report, result, status
+from cim_domain.cli.output import Output, columns
+from cim_domain.cli.rendering import health_report
 from cim_domain.client import DomainClient
 from cim_domain.nats.config import NatsSettings, load_settings
 from cim_domain.nats.server import EmbeddedServer, ServerOptions
-from cim_domain.outcome import Outcome
 from cim_domain.service import Service
 from cim_domain.settings import load_service_settings
 from examples.build_worker import build_worker
-from examples.witness import Heard, Witness
+from examples.telling import Teller, Unexpected, event_row, expect
+from examples.witness import Witness
 
 PATIENCE = 60.0
 """Seconds for the whole; it takes two or three."""
@@ -44,95 +42,15 @@ CONFIGURATION = {
 }
 
 
-class Unexpected(Exception):
-    """Something is not as this demonstration expects it."""
-
-
-@define
-class Demo:
-    """One run: where it writes, whom it asks, and what it has seen."""
-
-    output: Output
-    client: DomainClient
-    witness: Witness
-    statuses: dict[str, str] = field(factory=dict)
-    sequence: int = 0
-    """The place in the log of the newest event."""
-
-    def heading(self, title: str, explanation: str) -> None:
-        """Begin a part."""
-        self.output.show(Text(f"\n{title}", style="bold underline"))
-        self.output.show(Text(explanation, style="dim"))
-
-    async def send(
-        self,
-        message_type: str,
-        fields: Mapping[str, Any],
-        expected: str = "accepted",
-        *,
-        cause: Heard | None = None,
-        leads_to: int = 1,
-    ) -> Heard | None:
-        """Send a command, show what came of it and the events that follow; the last of them.
-
-        `leads_to` is how many events there are in all, those of the worker's commands included.
-        """
-        outcome = await self.client.send(
-            message_type,
-            fields,
-            correlation_id=cause.correlation_id if cause else None,
-            causation_id=cause.id if cause else None,
-        )
-        self.statuses[str(outcome.command_id)] = outcome.status
-        self._show_request(f"nix.cmd.{message_type}", fields)
-        self.output.show(Text.assemble(("<- ", "dim"), status(outcome.status)))
-        expect(outcome.status == expected, f"{message_type}: {outcome.status}, not {expected}")
-        if outcome.error is not None:
-            self._show_error(outcome)
-            return None
-        event = None
-        for _ in range(leads_to):
-            event = await self.witness.next_event()
-            self._show_event(event)
-        return event
-
-    async def ask(self, message_type: str, fields: Mapping[str, Any]) -> Any:
-        """Ask a query about views that have read all events so far, and show the answer."""
-        answer = await self.client.ask(message_type, fields, min_sequence=self.sequence)
-        self._show_request(f"nix.query.{message_type}", fields)
-        self.output.show(result(answer.json(), coloured=self.output.on_terminal))
-        expect((answer.sequence or 0) >= self.sequence, f"{message_type}: answered too early")
-        return answer.json()
-
-    def _show_request(self, subject: str, fields: Mapping[str, Any]) -> None:
-        words = Text.assemble(("\n-> ", "dim"), (subject, "bold"), f" {json_text(fields)}")
-        self.output.show(words)
-
-    def _show_error(self, outcome: Outcome) -> None:
-        if outcome.error is not None:
-            for name, words in error_rows(outcome.error):
-                self.output.show(Text.assemble((f"     {name:<7}", "dim"), words))
-
-    def _show_event(self, event: Heard) -> None:
-        self.sequence = int(event.headers["Nats-Sequence"])
-        self.output.show(
-            Text.assemble(
-                (f"{self.sequence:>4} ", "bold"),
-                (f"{event.subject:<34}", "cyan"),
-                (f"v{event.headers['X-Aggregate-Version']}", "dim"),
-                (f"  id {event.id[:8]}", "dim"),
-                (f"  correlation {event.correlation_id[:8]}", "dim"),
-                (f"  causation {event.causation_id[:8]}", "dim"),
-            )
-        )
-
-
-async def send_commands(demo: Demo) -> None:
+async def send_commands(demo: Teller) -> None:
     """Commands to each of the five aggregates, and the events that they lead to."""
     demo.heading(
         "Commands, and events as they happen",
-        "The reply says what came of a command. The numbered lines are nix.event.>, live.",
+        "The reply says what came of a command. The numbered lines are nix.event.>, live. Ids are"
+        " cut to eight characters.\n",
     )
+    names = ("#", "subject", "version", "event id", "correlation", "causation")
+    demo.output.show(event_row(*names))
     await demo.send("flake.create", {**FLAKE, "description": "the web site", "template": "python"})
     nixpkgs = {"name": "nixpkgs", "url": "github:NixOS/nixpkgs/nixos-unstable"}
     await demo.send("flake.add_input", {**FLAKE, **nixpkgs})
@@ -150,7 +68,7 @@ async def send_commands(demo: Demo) -> None:
     expect(cached is not None and cached.type == "package.cached", "the package is not cached")
 
 
-def show_causation(demo: Demo) -> None:
+def show_causation(demo: Teller) -> None:
     """All that was heard, below what caused it."""
     demo.heading(
         "What caused what",
@@ -163,7 +81,7 @@ def show_causation(demo: Demo) -> None:
     expect(len(trees) == 8, f"{len(trees)} root commands, not 8")
 
 
-async def ask_queries(demo: Demo) -> None:
+async def ask_queries(demo: Teller) -> None:
     """Queries that read their own writes."""
     demo.heading(
         "Queries",
@@ -178,7 +96,7 @@ async def ask_queries(demo: Demo) -> None:
     expect(current["generation"] == 1, "the configuration is not active")
 
 
-async def ask_health(demo: Demo) -> None:
+async def ask_health(demo: Teller) -> None:
     """How the service fares, measured now."""
     demo.heading("Health", "Measured when asked for.")
     health = await demo.client.health()
@@ -186,14 +104,8 @@ async def ask_health(demo: Demo) -> None:
     expect(health["status"] == "healthy", f"the service is {health['status']}")
 
 
-def expect(condition: bool, otherwise: str) -> None:  # noqa: FBT001 - reads as a sentence
-    """Raise `Unexpected` unless it is as expected."""
-    if not condition:
-        raise Unexpected(otherwise)
-
-
 @asynccontextmanager
-async def everything(output: Output, directory: Path) -> AsyncIterator[Demo]:
+async def everything(output: Output, directory: Path) -> AsyncIterator[Teller]:
     """A server, the nix service, the worker, a client and a witness, until the block ends."""
     settings = load_settings(data_directory=directory / "data")
     domain = Domain.find("nix")
@@ -204,7 +116,7 @@ async def everything(output: Output, directory: Path) -> AsyncIterator[Demo]:
         DomainClient.open("nix", settings, url=server.url) as client,
         witnessing(server.url) as witness,
     ):
-        demo = Demo(output, client, witness)
+        demo = Teller(output, client, witness)
         demo.heading("What is running", "All of it ends with this program, data included.")
         output.show(columns(_parts(server, service, domain, settings)))
         yield demo

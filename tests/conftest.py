@@ -1,5 +1,6 @@
 """What all tests share: one server a process, and names of one's own on it."""
 
+import os
 from collections.abc import AsyncIterator, Iterator
 from uuid import uuid4
 
@@ -9,6 +10,21 @@ from cim_domain.nats.config import load_settings
 from cim_domain.nats.link import Link
 from cim_domain.subjects import Subjects
 from cim_domain.testing.server import server_in_thread
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say so where a machine that has everything has skipped a test."""
+    skipped = len(terminalreporter.stats.get("skipped", []))
+    if os.environ.get("FORBID_SKIPS") and skipped:
+        terminalreporter.write_line(f"{skipped} skipped, where none may be", red=True)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Fail then."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    skipped = reporter.stats.get("skipped") if reporter else None
+    if os.environ.get("FORBID_SKIPS") and skipped and session.exitstatus == 0:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
 @pytest.fixture(scope="session")

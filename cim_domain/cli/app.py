@@ -26,7 +26,7 @@ def _show_version(wanted: bool) -> None:  # noqa: FBT001 - typer's signature
 def root(
     *,
     version: Annotated[
-        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="And exit.")
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show it.")
     ] = False,
 ) -> None:
     """Run and use the services of event-sourced domains on NATS JetStream.

@@ -36,7 +36,7 @@ def causation_tree(
         process = f" sent by {reactions[command][1]}" if command in reactions else ""
         below = branch.add(Text(f"command {printable(command)}{process}", style="bold"))
         for record in by_command[command]:
-            leaf = below.add(event_line(record))
+            leaf = below.add(event_line(record, width=0))
             for caused, event in causes.items():
                 if event == record.metadata.message_id:
                     add_to(leaf, caused)

@@ -1,6 +1,7 @@
 """`health`: how services fare, measured when it is asked."""
 
 import asyncio
+import re
 from typing import Annotated, Any
 
 import orjson
@@ -15,6 +16,8 @@ from cim_domain.nats.link import Link
 from cim_domain.subjects import Subjects
 
 PREFIX = "cim-domain-"
+_SERVICE = re.compile(rf"{PREFIX}[a-z][a-z0-9_]*")
+
 DISCOVERY = 0.5
 """Seconds for which services may make themselves known."""
 
@@ -91,7 +94,7 @@ async def discover(link: Link, seconds: float = DISCOVERY) -> list[str]:
     await link.client.publish("$SRV.PING", reply=inbox)
     await asyncio.sleep(seconds)
     await subscription.unsubscribe()
-    found = sorted(name for name in names if name.startswith(PREFIX))
+    found = sorted(name for name in names if _SERVICE.fullmatch(name))
     if not found:
         raise NoAnswer(
             "no service answers: start one with `cim-domain serve DOMAIN`", code="no_responders"

@@ -18,7 +18,7 @@ from cim_domain.nats.dead_letters import StreamDeadLetters
 from cim_domain.nats.link import Link
 from cim_domain.projecting import ProjectionRunner, ProjectionStatus
 from cim_domain.projection import ProjectionModel
-from cim_domain.service import open_views
+from cim_domain.service import open_views, sqlite_views_path
 from cim_domain.settings import ServiceSettings, load_service_settings
 from cim_domain.store.jetstream import JetStreamEvents
 from cim_domain.subjects import Subjects
@@ -121,8 +121,9 @@ def rebuild(
     )
 
     async def work() -> None:
-        nats, settings = session.settings(), _service_settings()
+        nats, settings = session.settings(), load_service_settings()
         found = Domain.find(domain)
+        _require_views(settings, nats, domain)
         model = _projection(found, name)
         started = perf_counter()
         async with session.link(nats) as link, _views(settings, nats, found) as database:
@@ -190,14 +191,19 @@ async def _views(
         await database.close()
 
 
-def _service_settings() -> ServiceSettings:
-    settings = load_service_settings()
-    if settings.views.get_secret_value() == "memory":
+def _require_views(settings: ServiceSettings, nats: NatsSettings, domain: str) -> None:
+    """Raise `ConfigurationError` where a service's views cannot be reached from here."""
+    views = settings.views.get_secret_value()
+    if views == "sqlite" and not (path := sqlite_views_path(nats, domain)).exists():
+        raise ConfigurationError(
+            f"there are no views at {path}: say with --data-directory where the service keeps its"
+            " data, on this machine"
+        )
+    if views == "memory":
         raise ConfigurationError(
             "CIM_DOMAIN_VIEWS (service.views): views in memory are the service's own; restart it,"
             " and it builds them anew"
         )
-    return settings
 
 
 def _projection(domain: Domain, name: str) -> ProjectionModel:

@@ -80,12 +80,15 @@ def result(value: Any) -> Text:
     return text
 
 
-def event_line(record: EventRecord) -> Text:
-    """An event on one line: sequence, time, type, version and id of the aggregate, fields."""
+def event_line(record: EventRecord, width: int = 6) -> Text:
+    """An event on one line: sequence, time, type, id and version of the aggregate, fields.
+
+    `width` is how many columns the sequence takes at least.
+    """
     metadata = record.metadata
     fields = printable(record.data.decode(errors="replace"))
     return Text.assemble(
-        (f"{metadata.sequence:>6} ", "bold"),
+        (f"{metadata.sequence:>{width}} ", "bold"),
         (f"{write_time(metadata.timestamp)} ", "dim"),
         (printable(metadata.message_type), "cyan"),
         f" {printable(metadata.aggregate_id or '-')}",

@@ -1,27 +1,39 @@
-"""Key-value buckets, as every NATS client knows them, for values that may be lost."""
+"""Key-value buckets, as every NATS client knows them: the newest value of each key."""
+
+from typing import Any
 
 from cim_domain.errors import Unavailable
 from cim_domain.nats.client import check_size
-from cim_domain.nats.jetstream import answer_of
+from cim_domain.nats.jetstream import NANOSECONDS, WRONG_LAST_SEQUENCE, ApiError, answer_of
+from cim_domain.nats.leader import newest_on
 from cim_domain.nats.link import Link
 from cim_domain.nats.streams import StreamDefinition
 
 
-def bucket_stream(bucket: str, replicas: int = 1) -> StreamDefinition:
-    """The stream that a bucket is: the newest value of each key."""
-    return StreamDefinition(
-        f"KV_{bucket}",
-        {
-            "subjects": [f"$KV.{bucket}.>"],
-            "storage": "file",
-            "num_replicas": replicas,
-            "max_msgs_per_subject": 1,
-            "discard": "new",
-            "allow_rollup_hdrs": True,
-            "allow_direct": True,
-            "deny_delete": True,
-        },
-    )
+def bucket_stream(
+    bucket: str, replicas: int = 1, *, kept: float | None = None, announced: str | None = None
+) -> StreamDefinition:
+    """The stream that a bucket is.
+
+    Values are `kept` for so many seconds after they were written; None: for ever. Each one that is
+    stored is made known on ``{announced}.{key}``, without the value itself.
+    """
+    subjects = f"$KV.{bucket}.>"
+    config: dict[str, Any] = {
+        "subjects": [subjects],
+        "storage": "file",
+        "num_replicas": replicas,
+        "max_msgs_per_subject": 1,
+        "discard": "new",
+        "allow_rollup_hdrs": True,
+        "allow_direct": True,
+        "deny_delete": True,
+    }
+    if kept is not None:
+        config["max_age"] = int(kept * NANOSECONDS)
+    if announced is not None:
+        config["republish"] = {"src": subjects, "dest": f"{announced}.>", "headers_only": True}
+    return StreamDefinition(f"KV_{bucket}", config)
 
 
 class Bucket:
@@ -46,8 +58,30 @@ class Bucket:
             raise Unavailable(f"the bucket {self._bucket} could not be read: {status}")
         return reply.data
 
+    async def get_newest(self, key: str) -> bytes | None:
+        """The newest value of a key, as the leader knows it. Raises `ApiError` and `NoAnswer`."""
+        subject = f"$KV.{self._bucket}.{key}"
+        found = await newest_on(self._link.requests, f"KV_{self._bucket}", subject)
+        return None if found is None or "KV-Operation" in found.headers else found.data
+
     async def put(self, key: str, value: bytes) -> None:
         """Replace the value of a key. Raises `Unavailable`, `Invalid` for one that is too large."""
+        await self._write(key, value, {})
+
+    async def create(self, key: str, value: bytes) -> bool:
+        """Give a key its first value; whether it had none. Raises as `put` does."""
+        try:
+            await self._write(key, value, {"Nats-Expected-Last-Subject-Sequence": "0"})
+        except ApiError as error:
+            if error.error_code not in WRONG_LAST_SEQUENCE:
+                raise
+            return False
+        return True
+
+    async def _write(self, key: str, value: bytes, headers: dict[str, str]) -> None:
         subject = f"$KV.{self._bucket}.{key}"
-        check_size(self._link.client, subject, value)
-        answer_of(subject, await self._link.requests.one(subject, value, timeout=self._timeout))
+        check_size(self._link.client, subject, value, headers or None)
+        reply = await self._link.requests.one(
+            subject, value, headers=headers, timeout=self._timeout
+        )
+        answer_of(subject, reply)

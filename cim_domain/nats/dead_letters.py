@@ -5,15 +5,19 @@ published; what is known about the failure is in headers of the letter's own.
 """
 
 import re
+from collections.abc import Mapping
 from uuid import uuid5
 
 from cim_domain.dead_letters import DeadLetter
 from cim_domain.errors import Invalid
 from cim_domain.identity import NAMESPACE
 from cim_domain.nats.jetstream import answer_of, call
-from cim_domain.nats.limits import check_header, header_block_size
+from cim_domain.nats.limits import MAX_HEADER_BLOCK, check_header, header_block_size
 from cim_domain.nats.link import Link
 from cim_domain.nats.streams import StreamDefinition
+
+PREFIX = "X-Dead-"
+"""What the letter's own headers begin with; no message brings any of its own."""
 
 CONSUMER = "X-Dead-Consumer"
 SUBJECT = "X-Dead-Subject"
@@ -23,6 +27,9 @@ REASON = "X-Dead-Reason"
 DELIVERIES = "X-Dead-Deliveries"
 CUT = "X-Dead-Cut-From"
 """The payload's length in bytes, where there was no room for all of it beside these headers."""
+
+_ACTS = "Nats-"
+"""What headers begin with that act when they are published; kept behind the prefix instead."""
 
 _UNPRINTABLE = re.compile(r"[^\x20-\x7e]+")
 _REASON_LENGTH = 500
@@ -71,12 +78,8 @@ class StreamDeadLetters:
 
 
 def _headers(letter: DeadLetter) -> dict[str, str]:
-    headers = {
-        name: value
-        for name, value in letter.headers.items()
-        if not name.startswith("Nats-") and _travels(name, value)
-    }
-    headers |= {
+    """The letter's own headers and, where there is room for them, those that the message had."""
+    own = {
         CONSUMER: letter.consumer,
         SUBJECT: _printable(letter.subject),
         CODE: letter.code,
@@ -84,11 +87,27 @@ def _headers(letter: DeadLetter) -> dict[str, str]:
         DELIVERIES: str(letter.deliveries),
     }
     if letter.sequence:
-        headers[SEQUENCE] = str(letter.sequence)
-        headers["Nats-Msg-Id"] = str(
+        own[SEQUENCE] = str(letter.sequence)
+        own["Nats-Msg-Id"] = str(
             uuid5(NAMESPACE, f"{letter.consumer} {letter.subject} {letter.sequence}")
         )
-    return headers
+    theirs = {
+        f"{PREFIX}{name}" if name.startswith(_ACTS) else name: value
+        for name, value in letter.headers.items()
+        if not name.startswith(PREFIX) and _travels(name, value)
+    }
+    headers = theirs | own
+    return headers if header_block_size(headers) + _CUT_ROOM <= MAX_HEADER_BLOCK else own
+
+
+def original_headers(headers: Mapping[str, str]) -> dict[str, str]:
+    """The headers that the message of a letter had, of those that the letter has in its stream."""
+    kept = f"{PREFIX}{_ACTS}"
+    return {
+        name.removeprefix(PREFIX): value
+        for name, value in headers.items()
+        if name.startswith(kept) or not name.startswith((PREFIX, _ACTS))
+    }
 
 
 def _travels(name: str, value: str) -> bool:

@@ -39,6 +39,8 @@ class HardenedClient(Client):
     async def _process_headers(self, headers: bytes | None) -> dict[str, str] | None:
         if FASTER and headers and starts_plainly(headers):
             return read_headers(lines_of(headers)) or None
+        if headers and not headers.startswith(b"NATS/1.0"):
+            return {UNREADABLE_HEADERS: ""}
         try:
             found: dict[str, str] | None = await super()._process_headers(headers)
         except (IndexError, UnicodeDecodeError):

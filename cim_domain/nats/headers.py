@@ -11,6 +11,7 @@ from nats.aio.client import Client
 
 _BLANKS = " \t\n\r\x0b\x0c"
 _START = b"NATS/1.0\r\n"
+_USUAL = 64
 
 # Blocks at which another reading would show: blanks of all kinds, no text, no name, no colon.
 _PROBES = (
@@ -27,12 +28,18 @@ def read_headers(block: bytes) -> dict[str, str]:
     found = {}
     for line in block.decode("ascii").split("\r\n"):
         name, colon, value = line.partition(":")
-        if colon and (key := _key(name)) is not None:
+        # What is remembered is small, whatever others send.
+        key = _known_key(name) if len(name) <= _USUAL else _key(name)
+        if colon and key is not None:
             found[key] = value.strip(_BLANKS)
     return found
 
 
 @lru_cache(maxsize=1024)
+def _known_key(name: str) -> str | None:
+    return _key(name)
+
+
 def _key(name: str) -> str | None:
     key = name.strip(_BLANKS)
     return None if any(character.isspace() for character in key) else key

@@ -33,6 +33,9 @@ NANOSECONDS = 1_000_000_000
 
 STREAM_NOT_FOUND = 10059
 CONSUMER_NOT_FOUND = 10014
+MESSAGE_NOT_FOUND = 10037
+WRONG_LAST_SEQUENCE = frozenset({10071, 10164})
+"""The second one on replicated streams, while another write to the subject is under way."""
 
 
 async def call(

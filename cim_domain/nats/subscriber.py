@@ -49,6 +49,10 @@ Handler = Callable[[Received], Awaitable[None]]
 """Handles a message. Raises `Invalid` where trying again is useless, anything else to be called
 again."""
 
+OnFailure = Callable[[Received, RequestError, bool], Awaitable[None]]
+"""Hears of each attempt that failed, before the server does, and whether the message is a dead
+letter by now. Where it raises then, the message comes again."""
+
 Key = Callable[[Received], str]
 """Messages with the same key are handled one after another by an instance."""
 
@@ -108,6 +112,7 @@ class Subscriber:
         retries: Retries | None = None,
         concurrency: int = 16,
         key: Key | None = None,
+        on_failure: OnFailure | None = None,
     ) -> None:
         self._link = link
         self._definition = definition
@@ -117,6 +122,7 @@ class Subscriber:
         self._retries = retries or Retries()
         self._concurrency = concurrency
         self._key = key
+        self._on_failure = on_failure
         self._last_of: dict[str, asyncio.Task[None]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._running: asyncio.Task[None] | None = None
@@ -220,6 +226,8 @@ class Subscriber:
     async def _failed(self, received: Received, problem: RequestError) -> bytes:
         attempt = received.deliveries
         if attempt < self._retries.attempts and not isinstance(problem, Invalid):
+            with suppress(RequestError):
+                await self._tell_failure(received, problem, dead=False)
             delay = self._retries.between.delay(attempt - 1, random.random())  # noqa: S311
             logger.warning(
                 "%s: attempt %d at message %d failed, the next in %.1f s: %s",
@@ -237,6 +245,7 @@ class Subscriber:
         )
         try:
             await self._dead_letters.put(letter)
+            await self._tell_failure(received, problem, dead=True)
         except RequestError as away:
             # Not kept anywhere else yet, so it must come again.
             logger.warning("no dead letter could be written: %s", away.message)
@@ -246,6 +255,10 @@ class Subscriber:
             self._definition.name, received.sequence, problem.message,
         )  # fmt: skip
         return _TERM
+
+    async def _tell_failure(self, received: Received, problem: RequestError, *, dead: bool) -> None:
+        if self._on_failure is not None:
+            await self._on_failure(received, problem, dead)
 
     async def _answer(self, message: Msg, answer: bytes) -> None:
         # Where it does not arrive, the message comes again.

@@ -1,6 +1,7 @@
 """What every adapter checks before it appends, and how it finds its own events again."""
 
 from collections.abc import Sequence
+from datetime import datetime
 
 from cim_domain.errors import Failed
 from cim_domain.store.port import Commit, EventRecord, Limits, Position
@@ -42,16 +43,18 @@ def check_commits(commits: Sequence[Commit], limits: Limits) -> None:
 def tail_of(commit: Commit, tail: Sequence[EventRecord]) -> Position | None:
     """Where the commit's events end, if `tail` begins with them.
 
-    `tail` is what follows the expected position. The same events elsewhere in it are another
-    writer's: the same command, decided there on another state.
+    `tail` is what follows the expected position. Events with the same ids but other data, of
+    another time or elsewhere in the tail are another writer's: the same command, decided there.
     """
     stored = tail[: len(commit.events)]
-    if [one.metadata.message_id for one in stored] != [
-        one.metadata.message_id for one in commit.events
-    ]:
+    if list(map(_identity, stored)) != list(map(_identity, commit.events)):
         return None
     last = stored[-1].metadata
     return Position(last.aggregate_version, last.sequence)
+
+
+def _identity(record: EventRecord) -> tuple[str, datetime, bytes]:
+    return (record.metadata.message_id, record.metadata.timestamp, record.data)
 
 
 def another_log(aggregate: str, aggregate_id: str, version: int, known: Position) -> Failed:

@@ -1,18 +1,16 @@
 """Group commit: commits that wait together ride in one atomic batch, where that is faster.
 
-Whether it is depends on the server: with an fsync for every message, one batch for many commits
-wins; without, plain publishes side by side do. So both are tried under load, and the faster one is
-used, until it is time to try again. A commit that is alone never waits for others.
+Whether it is, `cim_domain.store.grouping_policy` finds out. A commit that is alone never waits.
 """
 
 import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, Sequence
-from enum import Enum
 
-from attrs import define, field, frozen
+from attrs import define, frozen
 
 from cim_domain.errors import Unavailable
+from cim_domain.store.grouping_policy import Grouping, Mode
 from cim_domain.store.port import (
     START,
     Commit,
@@ -24,74 +22,11 @@ from cim_domain.store.port import (
 )
 
 
-class Mode(Enum):
-    """How commits are sent."""
-
-    PLAIN = "plain"
-    GROUPED = "grouped"
-
-
-@define
-class Grouping:
-    """The policy: which mode to use, learnt from what each has cost. Pure; times are handed in.
-
-    Commits are counted in epochs of `epoch`. While at least `depth` commits are under way, an epoch
-    measures its mode: seconds for each commit. After both were measured, the cheaper is used for
-    `repeat` epochs before the other is tried again.
-    """
-
-    depth: int = 8
-    epoch: int = 128
-    repeat: int = 60
-    mode: Mode = Mode.PLAIN
-    cost: dict[Mode, float] = field(factory=dict)
-    _began: float | None = None
-    _done: int = 0
-    _epochs: int = 0
-    _settling: int = 0
-
-    def choose(self, under_way: int) -> Mode:
-        """The mode for the next commit, when so many are under way, this one included."""
-        if under_way < self.depth:
-            self._began = None
-            return Mode.PLAIN
-        return self.mode
-
-    def completed(self, number: int, now: float, under_way: int) -> None:
-        """Take note of commits that were stored at `now`, in seconds of any clock."""
-        if under_way < self.depth:
-            self._began = None
-            return
-        if self._settling > 0:
-            # Sent in the mode before, so they tell nothing about this one.
-            self._settling -= number
-            return
-        if self._began is None:
-            self._began, self._done = now, 0
-            return
-        self._done += number
-        if self._done >= self.epoch:
-            self._measured((now - self._began) / self._done, under_way)
-            self._began = None
-
-    def _measured(self, seconds: float, under_way: int) -> None:
-        before = self.cost.get(self.mode, seconds)
-        self.cost[self.mode] = (before + seconds) / 2
-        self._epochs += 1
-        other = Mode.GROUPED if self.mode is Mode.PLAIN else Mode.PLAIN
-        unknown = other not in self.cost
-        if unknown or self._epochs >= self.repeat or self.cost[other] < self.cost[self.mode]:
-            self._switch(other, under_way)
-
-    def _switch(self, mode: Mode, under_way: int) -> None:
-        self.mode = mode
-        self._epochs = 0
-        self._settling = under_way
-
-
 @frozen
 class GroupLimits:
-    """What one group may hold. It is never held back to fill it."""
+    """What one group may hold, if `Limits` of the store allow as much. It is never held back to
+    fill it.
+    """
 
     events: int = 500
     data: int = 4 * 1024 * 1024
@@ -104,6 +39,10 @@ class GroupLimits:
 class _Waiting:
     commit: Commit
     stored: asyncio.Future[Position]
+
+    @property
+    def name(self) -> tuple[str, str]:
+        return self.commit.aggregate, self.commit.aggregate_id
 
     @property
     def events(self) -> int:
@@ -128,7 +67,6 @@ class GroupingEvents:
         self._group = limits or GroupLimits()
         self._waiting: deque[_Waiting] = deque()
         self._groups: set[asyncio.Task[None]] = set()
-        self._under_way = 0
 
     @property
     def limits(self) -> Limits:
@@ -136,19 +74,18 @@ class GroupingEvents:
         return self._inner.limits
 
     async def append(self, commits: Sequence[Commit]) -> tuple[Position, ...]:
-        """See `EventStore.append`."""
+        """See `EventStore.append`. A commit whose caller is cancelled while it waits is left out.
+
+        Several commits at once are sent as they are: they are all stored or none is.
+        """
         if len(commits) != 1:
             return await self._inner.append(commits)
-        self._under_way += 1
-        try:
-            if self._policy.choose(self._under_way) is Mode.PLAIN:
-                stored = await self._inner.append(commits)
-            else:
-                stored = (await self._in_group(commits[0]),)
-            self._policy.completed(1, asyncio.get_running_loop().time(), self._under_way)
-            return stored
-        finally:
-            self._under_way -= 1
+        if self._policy.begun(_now()) is Mode.PLAIN:
+            return await self._plain(commits[0])
+        waiting = _Waiting(commits[0], asyncio.get_running_loop().create_future())
+        self._waiting.append(waiting)
+        self._start_group()
+        return (await waiting.stored,)
 
     async def load(
         self, aggregate: str, aggregate_id: str, after: Position = START
@@ -168,66 +105,89 @@ class GroupingEvents:
         """See `EventStore.head`."""
         return await self._inner.head()
 
-    async def _in_group(self, commit: Commit) -> Position:
-        waiting = _Waiting(commit, asyncio.get_running_loop().create_future())
-        self._waiting.append(waiting)
-        if len(self._groups) < self._group.side_by_side:
-            task = asyncio.create_task(self._send_groups())
-            self._groups.add(task)
-            task.add_done_callback(self._groups.discard)
-        return await waiting.stored
+    async def _plain(self, commit: Commit) -> tuple[Position, ...]:
+        stored = False
+        try:
+            positions = await self._inner.append([commit])
+            stored = True
+        except Unavailable:
+            self._policy.interrupted()
+            raise
+        finally:
+            self._policy.ended(_now(), stored=stored)
+        return positions
 
-    async def _send_groups(self) -> None:
-        while group := self._next_group():
-            try:
-                positions = await self._inner.append([waiting.commit for waiting in group])
-            except Unavailable as error:
-                # Unknown for all alike; one by one it would only take longer to find out.
-                for waiting in group:
-                    _fail(waiting, error)
-            except Exception as error:  # noqa: BLE001 - nobody may be left waiting
-                if len(group) == 1:
-                    _fail(group[0], error)
-                else:
-                    # One commit's fault; the others are stored without it.
-                    await asyncio.gather(*(self._alone(waiting) for waiting in group))
+    def _start_group(self) -> None:
+        if len(self._groups) < self._group.side_by_side:
+            task = asyncio.create_task(self._send_group())
+            self._groups.add(task)
+            task.add_done_callback(self._group_ended)
+
+    def _group_ended(self, task: asyncio.Task[None]) -> None:
+        self._groups.discard(task)
+        if any(not waiting.stored.done() for waiting in self._waiting):
+            self._start_group()
+
+    async def _send_group(self) -> None:
+        # Taken only now, so that it holds what was handed in during the same turn of the loop.
+        if group := self._next_group():
+            await self._send(group)
+
+    async def _send(self, group: Sequence[_Waiting]) -> None:
+        try:
+            positions = await self._inner.append([waiting.commit for waiting in group])
+        except Unavailable as error:
+            # Unknown for all alike; one by one it would only take longer to find out.
+            self._policy.interrupted()
+            self._fail(group, error)
+        except Exception as error:  # noqa: BLE001 - it is raised where the commit was handed in
+            if len(group) == 1:
+                self._fail(group, error)
             else:
-                for waiting, position in zip(group, positions, strict=True):
-                    _give(waiting, position)
+                # One commit's fault; the others are stored without it.
+                await asyncio.gather(*(self._send([waiting]) for waiting in group))
+        except BaseException:
+            self._fail(group, None)
+            raise
+        else:
+            self._policy.ended(_now(), len(group))
+            for waiting, position in zip(group, positions, strict=True):
+                if not waiting.stored.done():
+                    waiting.stored.set_result(position)
+
+    def _fail(self, group: Sequence[_Waiting], error: Exception | None) -> None:
+        """Have the error raised where the commits were handed in; None: they are cancelled."""
+        self._policy.ended(_now(), len(group), stored=False)
+        for waiting in group:
+            if error is None:
+                waiting.stored.cancel()
+            elif not waiting.stored.done():
+                waiting.stored.set_exception(error)
+                # Whoever handed it in may leave before he looks at it.
+                waiting.stored.exception()
 
     def _next_group(self) -> list[_Waiting]:
         """The commits that waited longest, of different aggregates, as many as a group may hold."""
+        most = min(self._group.events, self._inner.limits.events)
         group: list[_Waiting] = []
         events = data = 0
         names: set[tuple[str, str]] = set()
         while self._waiting:
             first = self._waiting[0]
-            name = (first.commit.aggregate, first.commit.aggregate_id)
-            full = (
-                events + first.events > self._group.events or data + first.data > self._group.data
-            )
-            if group and (full or name in names):
+            if first.stored.done():
+                # Its caller has left, and nobody has seen it yet.
+                self._waiting.popleft()
+                self._policy.ended(_now(), stored=False)
+                continue
+            full = events + first.events > most or data + first.data > self._group.data
+            if group and (full or first.name in names):
                 break
             group.append(self._waiting.popleft())
             events += first.events
             data += first.data
-            names.add(name)
+            names.add(first.name)
         return group
 
-    async def _alone(self, waiting: _Waiting) -> None:
-        try:
-            (position,) = await self._inner.append([waiting.commit])
-        except Exception as error:  # noqa: BLE001 - it is raised where the commit was handed in
-            _fail(waiting, error)
-        else:
-            _give(waiting, position)
 
-
-def _give(waiting: _Waiting, position: Position) -> None:
-    if not waiting.stored.done():
-        waiting.stored.set_result(position)
-
-
-def _fail(waiting: _Waiting, error: Exception) -> None:
-    if not waiting.stored.done():
-        waiting.stored.set_exception(error)
+def _now() -> float:
+    return asyncio.get_running_loop().time()

@@ -215,6 +215,35 @@ class ViewsConformance:
         assert await second.checkpoint() == 5
         assert await names(second) == ["one"]
 
+    async def test_a_skipped_event_moves_the_checkpoint_and_is_remembered(
+        self, database: ViewDatabase, store: ViewStore
+    ) -> None:
+        await keep(store, {"a": Thing(name="a")})
+        await store.skip(7, expected=1)
+        assert await store.checkpoint() == 7
+        assert [await store.has_skipped(sequence) for sequence in (1, 6, 7, 8)] == [
+            False, False, True, False,
+        ]  # fmt: skip
+        again = await (await self.reopen(database)).open(things())
+        assert await again.has_skipped(7)
+        with pytest.raises(CheckpointMoved):
+            await again.skip(9, expected=1)
+        assert not await again.has_skipped(9)
+
+    async def test_what_one_generation_skipped_the_next_has_not(
+        self, database: ViewDatabase, store: ViewStore
+    ) -> None:
+        await store.skip(1, expected=0)
+        rebuilt = await database.rebuild(things())
+        assert not await rebuilt.has_skipped(1)
+        await rebuilt.commit([], expected=0, checkpoint=1)
+        assert await database.switch(rebuilt)
+        assert not await (await database.open(things())).has_skipped(1)
+        with pytest.raises(Superseded):
+            await store.has_skipped(1)
+        with pytest.raises(Superseded):
+            await store.skip(2, expected=1)
+
     async def test_a_failed_commit_changes_nothing(self, store: ViewStore) -> None:
         await keep(store, {"a": Thing(name="a")})
         too_large = Thing(number=2**63)

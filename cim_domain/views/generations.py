@@ -18,6 +18,9 @@ class State(StrEnum):
     DROPPED = "dropped"
 
 
+VIEWS_REPLACED = "views_replaced"
+"""The code of the error for a question to views that have been dropped."""
+
 TAKES_EVENTS = (State.LIVE, State.BUILDING)
 
 
@@ -82,7 +85,7 @@ def gone(name: str, number: int) -> Unavailable:
     """The error for a question to a generation that has been dropped."""
     return Unavailable(
         f"generation {number} of the views {name!r} has been replaced; ask again",
-        code="views_replaced",
+        code=VIEWS_REPLACED,
     )
 
 

@@ -40,6 +40,7 @@ class _Kept:
 
     known: Generation
     tables: dict[type[View], Table]
+    skipped: set[int] = field(factory=set)
 
 
 @define(eq=False)
@@ -157,13 +158,21 @@ class MemoryStore:
 
     async def commit(self, changes: Sequence[Change], *, expected: int, checkpoint: int) -> None:
         """See `ViewStore`."""
-        kept = self._taking()
-        if kept.known.checkpoint != expected:
-            raise CheckpointMoved(f"the views {self.model.name!r} are not at {expected} any more")
+        kept = self._taking(expected)
         encoded = [row_of(self._layouts[change.view], change) for change in changes]
         for change, (owner, key, row) in zip(changes, encoded, strict=True):
             kept.tables[change.view].put(owner, key, row)
         kept.known = evolve(kept.known, checkpoint=checkpoint)
+
+    async def skip(self, sequence: int, *, expected: int) -> None:
+        """See `ViewStore`."""
+        kept = self._taking(expected)
+        kept.skipped.add(sequence)
+        kept.known = evolve(kept.known, checkpoint=sequence)
+
+    async def has_skipped(self, sequence: int) -> bool:
+        """See `ViewStore`."""
+        return sequence in self._taking().skipped
 
     def reader(self, organization_id: str | None) -> MemoryReader:
         """See `ViewStore`. Queries get `Unavailable` once the generation has been dropped."""
@@ -175,8 +184,10 @@ class MemoryStore:
         except Superseded as error:
             raise gone(self.model.name, self.generation) from error
 
-    def _taking(self) -> _Kept:
+    def _taking(self, expected: int | None = None) -> _Kept:
         kept = self._database.kept(self.model.name, self.generation)
         if kept.known.state not in TAKES_EVENTS:
             raise superseded(self.model.name, self.generation)
+        if expected not in {None, kept.known.checkpoint}:
+            raise CheckpointMoved(f"the views {self.model.name!r} are not at {expected} any more")
         return kept

@@ -68,6 +68,15 @@ class ViewStore(Protocol):
         case nothing was changed.
         """
 
+    async def skip(self, sequence: int, *, expected: int) -> None:
+        """Move the checkpoint over an event that is not taken in, and remember that; in one.
+
+        Raises as `commit` does.
+        """
+
+    async def has_skipped(self, sequence: int) -> bool:
+        """Whether these views were moved over an event without it. Raises `Superseded`."""
+
     def reader(self, organization_id: str | None) -> Views:
         """The views of one organization (None: those of no organization), for queries."""
 

@@ -6,7 +6,7 @@ from attrs import frozen
 
 from cim_domain.views.generations import TAKES_EVENTS, Generation, State, superseded
 from cim_domain.views.port import CheckpointMoved
-from cim_domain.views.sql_tables import ViewTable, registry_table
+from cim_domain.views.sql_tables import ViewTable, registry_table, skipped_table
 
 
 @frozen(eq=False)
@@ -14,15 +14,17 @@ class Registry:
     """The generations of all projections of a domain. Every method works within a transaction."""
 
     table: sa.Table
+    skipped: sa.Table
 
     @classmethod
     def of(cls, domain: str) -> "Registry":
         """The registry of a domain."""
-        return cls(registry_table(domain))
+        return cls(registry_table(domain), skipped_table(domain))
 
     def create(self, connection: sa.Connection) -> None:
-        """Make the table, where it is not there."""
+        """Make the tables that are not there."""
         self.table.create(connection, checkfirst=True)
+        self.skipped.create(connection, checkfirst=True)
 
     def generations(self, connection: sa.Connection, name: str, *, lock: bool) -> list[Generation]:
         """Those of a projection; locked ones keep their checkpoint until the transaction ends."""
@@ -63,6 +65,7 @@ class Registry:
         asked = sa.select(self.table.c.tables).where(*self._row(name, number))
         for table in orjson.loads(connection.execute(asked).scalar_one()):
             sa.Table(table, sa.MetaData()).drop(connection, checkfirst=True)
+        connection.execute(self.skipped.delete().where(*_at(self.skipped, name, number)))
         self.become(connection, name, number, State.DROPPED)
 
     def move(
@@ -78,6 +81,25 @@ class Registry:
         if moved.rowcount == 0:
             self.checkpoint(connection, name, number)
             raise CheckpointMoved(f"the views {name!r} are not at {expected} any more")
+
+    def skip(
+        self, connection: sa.Connection, name: str, number: int, expected: int, sequence: int
+    ) -> None:
+        """Move a checkpoint over an event. Raises `CheckpointMoved` and `Superseded`."""
+        self.move(connection, name, number, expected, sequence)
+        connection.execute(
+            self.skipped.insert().values(projection=name, generation=number, sequence=sequence)
+        )
+
+    def has_skipped(
+        self, connection: sa.Connection, name: str, number: int, sequence: int
+    ) -> bool:
+        """Whether a generation was moved over an event. Raises `Superseded`."""
+        self.checkpoint(connection, name, number)
+        asked = sa.select(self.skipped.c.sequence).where(
+            *_at(self.skipped, name, number), self.skipped.c.sequence == sequence
+        )
+        return connection.execute(asked).one_or_none() is not None
 
     def checkpoint(self, connection: sa.Connection, name: str, number: int) -> int:
         """How far a generation is. Raises `Superseded`."""
@@ -96,4 +118,8 @@ class Registry:
         return found is None or found == State.DROPPED.value
 
     def _row(self, name: str, number: int) -> tuple[sa.ColumnElement[bool], ...]:
-        return self.table.c.projection == name, self.table.c.generation == number
+        return _at(self.table, name, number)
+
+
+def _at(table: sa.Table, name: str, number: int) -> tuple[sa.ColumnElement[bool], ...]:
+    return table.c.projection == name, table.c.generation == number

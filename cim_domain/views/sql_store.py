@@ -89,6 +89,20 @@ class SqlStore:
 
         await self._threads.write(commit)
 
+    async def skip(self, sequence: int, *, expected: int) -> None:
+        """See `ViewStore`."""
+        name, number = self.model.name, self.generation
+        await self._threads.write(
+            lambda connection: self._registry.skip(connection, name, number, expected, sequence)
+        )
+
+    async def has_skipped(self, sequence: int) -> bool:
+        """See `ViewStore`."""
+        name, number = self.model.name, self.generation
+        return await self._threads.read(
+            lambda connection: self._registry.has_skipped(connection, name, number, sequence)
+        )
+
     def reader(self, organization_id: str | None) -> SqlReader:
         """See `ViewStore`. Queries get `Unavailable` once the generation has been dropped."""
         return SqlReader(self, organization(organization_id))

@@ -55,6 +55,17 @@ def registry_table(domain: str) -> sa.Table:
     )
 
 
+def skipped_table(domain: str) -> sa.Table:
+    """The table of events that a generation was moved over without them."""
+    return sa.Table(
+        safe_name("cim_skipped", domain),
+        sa.MetaData(),
+        sa.Column("projection", TEXT, primary_key=True),
+        sa.Column("generation", sa.BigInteger, primary_key=True, autoincrement=False),
+        sa.Column("sequence", sa.BigInteger, primary_key=True, autoincrement=False),
+    )
+
+
 @frozen(eq=False)
 class ViewTable:
     """One view in one generation: its table, and the texts of the statements that write it."""

@@ -1,7 +1,7 @@
 """Stores and view databases that do what real ones do, until they are told to fail."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 
 from cim_domain.errors import Unavailable
 from cim_domain.projection import ProjectionModel
@@ -17,6 +17,12 @@ from cim_domain.store.port import (
 )
 from cim_domain.view import Views
 from cim_domain.views.port import Change, RowKey, V, ViewDatabase, ViewStore
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Let other tasks go on until something holds that nobody announces."""
+    while not condition():  # noqa: ASYNC110 - there is no event to wait for
+        await asyncio.sleep(0)
 
 
 class FaultyEvents:
@@ -158,6 +164,14 @@ class FaultyViewStore:
         self.calls.before()
         await self.inner.commit(changes, expected=expected, checkpoint=checkpoint)
         self.calls.after()
+
+    async def skip(self, sequence: int, *, expected: int) -> None:
+        self.calls.before()
+        await self.inner.skip(sequence, expected=expected)
+        self.calls.after()
+
+    async def has_skipped(self, sequence: int) -> bool:
+        return await self.inner.has_skipped(sequence)
 
     def reader(self, organization_id: str | None) -> Views:
         return self.inner.reader(organization_id)

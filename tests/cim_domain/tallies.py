@@ -1,4 +1,4 @@
-"""A small domain for the tests of the kit: tallies that are added to, and what may go wrong then."""
+"""A small domain for the tests of the kit: tallies that are added to."""
 
 from datetime import datetime
 from typing import Self

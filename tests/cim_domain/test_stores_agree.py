@@ -119,7 +119,10 @@ class Instance:
 
 
 async def play(store: EventStore, batches: Sequence[Sequence[Sent]]) -> tuple[Any, Any]:
-    """What came of each command, and the state of every aggregate afterwards; batches go to two instances by turns."""
+    """What came of each command, and the state of every aggregate afterwards.
+
+    Batches go to two instances by turns.
+    """
     instances = (Instance(store, 100), Instance(store, 1))
     outcomes: list[Any] = []
     for number, batch in enumerate(batches):

@@ -46,6 +46,8 @@ def blocks(document: Path) -> list[Block]:
             block = Block(before.language, before.text, before.line, block.text)
         found.append(block)
         end = match.end()
+    fences = text.count("```")
+    assert fences == 2 * len(_FENCE.findall(text)), f"{document.name}: a fence that is no block"
     return found
 
 

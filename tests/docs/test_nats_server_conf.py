@@ -16,7 +16,7 @@ from cim_domain import Domain, Process, reacts
 from cim_domain.nats.client import round_trip
 from cim_domain.nats.config import load_settings
 from cim_domain.service import Service
-from cim_domain.settings import ServiceSettings
+from cim_domain.settings import load_service_settings
 from tests.docs.production_server import INBOXES, ROLES, password, production_server
 
 CONFIGURATION = Path(__file__).parents[2] / "docs/nats-server.conf"
@@ -97,7 +97,7 @@ async def installation(tmp_path: Path) -> AsyncIterator[Installation]:
     async with AsyncExitStack() as stack:
         url = await stack.enter_async_context(production_server(CONFIGURATION, tmp_path))
         settings = load_settings(url=url, user="service", password=password("service"))
-        service = Service(composed(), settings, ServiceSettings(views="memory"))
+        service = Service(composed(), settings, load_service_settings(views="memory"))
         await stack.enter_async_context(service)
         connections = {}
         for role in ROLES:

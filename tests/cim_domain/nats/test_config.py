@@ -1,7 +1,10 @@
 """Settings: where they come from, which source decides, and what is said about mistakes."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -228,10 +231,24 @@ def test_secret_files_that_others_may_read_are_refused(
     assert any(f"run: chmod 600 {file}" in line for line in problems(**{setting: file}))
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_files_must_be_readable(clean: Path) -> None:
-    file = write(clean / "ca", mode=0)
-    assert "cannot be read by this user" in problems(tls_ca=file)[0]
+def test_files_must_be_readable(monkeypatch: pytest.MonkeyPatch) -> None:
+    with as_somebody_else(), TemporaryDirectory() as directory:
+        monkeypatch.chdir(directory)
+        file = write(Path(directory) / "ca", mode=0)
+        assert "cannot be read by this user" in problems(tls_ca=file)[0]
+
+
+@contextmanager
+def as_somebody_else() -> Iterator[None]:
+    """Root may read everything, so where the tests run as root this is done as nobody."""
+    if os.geteuid() != 0:
+        yield
+        return
+    os.setresuid(65534, 65534, 0)
+    try:
+        yield
+    finally:
+        os.setresuid(0, 0, 0)
 
 
 def test_data_goes_where_the_xdg_specification_says(monkeypatch: pytest.MonkeyPatch) -> None:

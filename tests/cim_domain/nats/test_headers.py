@@ -7,7 +7,19 @@ from nats.aio.client import Client
 from cim_domain.nats.headers import FASTER, faster, read_headers
 
 pieces = st.sampled_from(
-    [b"X-Event-ID", b"Nats-Msg-Id", b":", b": ", b"\r\n", b"\r", b"\n", b"\t", b" ", b"\x0b", b"\x0c"]
+    [
+        b"X-Event-ID",
+        b"Nats-Msg-Id",
+        b":",
+        b": ",
+        b"\r\n",
+        b"\r",
+        b"\n",
+        b"\t",
+        b" ",
+        b"\x0b",
+        b"\x0c",
+    ]
     + [b"\x1c", b"\x1f", b"\x00", b"\xc3\xa4", b"\xff", b"value", b"a b", b""]
 )
 blocks = st.lists(pieces | st.binary(max_size=5), max_size=40).map(b"".join)

@@ -1,0 +1,102 @@
+"""Reads a whole log once: a child, ``python -m benchmarks.rebuilding URL KIND DIRECTORY``.
+
+KIND is ``sqlite`` or ``memory`` for a rebuild of the flakes' views, as ``cim-domain projections
+rebuild nix flakes`` does it, and ``bare`` for nothing but nats-py's callback on a pull consumer.
+"""
+
+import asyncio
+import sys
+from contextlib import aclosing
+from pathlib import Path
+from time import perf_counter
+
+import nats
+import orjson
+from nats.aio.msg import Msg
+from nats.js.api import AckPolicy, ConsumerConfig
+
+from cim_domain import Domain
+from cim_domain.dead_letters import DeadLetters
+from cim_domain.nats.config import load_settings
+from cim_domain.nats.dead_letters import StreamDeadLetters
+from cim_domain.nats.link import Link
+from cim_domain.projecting import ProjectionRunner
+from cim_domain.running import run
+from cim_domain.service import open_views
+from cim_domain.settings import ServiceSettings
+from cim_domain.store.jetstream import JetStreamEvents
+from cim_domain.subjects import Subjects
+
+PROJECTION = "flakes"
+PULL = 4000
+SUBJECTS = Subjects("nix")
+
+
+async def main(url: str, kind: str, directory: str) -> int:
+    """Write ``{"events": …, "seconds": …}``; the time is without starting and connecting."""
+    events, seconds = await (_bare(url) if kind == "bare" else _rebuild(url, kind, Path(directory)))
+    print(orjson.dumps({"events": events, "seconds": seconds}).decode())
+    return 0
+
+
+async def _rebuild(url: str, views: str, directory: Path) -> tuple[int, float]:
+    domain = Domain.find(SUBJECTS.domain)
+    nats_settings = load_settings(data_directory=directory)
+    database = open_views(ServiceSettings(views=views), nats_settings, domain)
+    link = await Link.open(nats_settings, name="rebuilding", url=url)
+    try:
+        letters: DeadLetters = StreamDeadLetters(
+            link, SUBJECTS.dead_letter_stream, SUBJECTS.dead_letter_root
+        )
+        model = domain.projections[PROJECTION]
+        log = JetStreamEvents(link, SUBJECTS)
+        runner = ProjectionRunner(domain, model, log, database, letters, SUBJECTS)
+        # The first generation is live from the start; what is measured is built beside it.
+        await database.open(model)
+        began = perf_counter()
+        async with aclosing(runner.build(await database.rebuild(model))) as steps:
+            async for _ in steps:
+                pass
+        return runner.position, perf_counter() - began
+    finally:
+        await link.drain()
+        await database.close()
+
+
+async def _bare(url: str) -> tuple[int, float]:
+    client = await nats.connect(url)
+    stream = client.jetstream()
+    total = (await stream.stream_info(SUBJECTS.event_stream)).state.messages
+    seen = 0
+    done = asyncio.Event()
+    inbox = client.new_inbox()
+
+    async def take(message: Msg) -> None:
+        nonlocal seen
+        if not message.reply:
+            return
+        seen += 1
+        if seen == total:
+            done.set()
+        elif seen % PULL == 0:
+            await client.publish(pull, request, inbox)
+
+    began = perf_counter()
+    await client.subscribe(inbox, cb=take)
+    consumer = await stream.add_consumer(
+        SUBJECTS.event_stream, ConsumerConfig(name="bare", ack_policy=AckPolicy.NONE)
+    )
+    pull = f"$JS.API.CONSUMER.MSG.NEXT.{SUBJECTS.event_stream}.{consumer.name}"
+    request = orjson.dumps({"batch": PULL, "expires": 30_000_000_000})
+    # Two pulls, so that one is always open.
+    await client.publish(pull, request, inbox)
+    await client.publish(pull, request, inbox)
+    await done.wait()
+    seconds = perf_counter() - began
+    await stream.delete_consumer(SUBJECTS.event_stream, consumer.name)
+    await client.close()
+    return total, seconds
+
+
+if __name__ == "__main__":
+    sys.exit(run(main(*sys.argv[1:])))

@@ -1,0 +1,40 @@
+"""Where it is kept how stored commands stand: a bucket, for some days, by id and organization."""
+
+from attrs import frozen
+
+from cim_domain.nats.buckets import Bucket
+from cim_domain.standing import Standing
+
+
+def standing_key(command_id: str, organization_id: str | None) -> str:
+    """The key of a command: its id; with an organization, which nobody else's question meets,
+    ``ID.acme``. A dot in its name becomes ``=``, which no name has.
+    """
+    if organization_id is None:
+        return command_id
+    return f"{command_id}.{organization_id.replace('.', '=')}"
+
+
+@frozen
+class Standings:
+    """How commands stand, by the id of the command and the organization that it is of."""
+
+    bucket: Bucket
+
+    async def get(self, command_id: str, organization_id: str | None) -> Standing | None:
+        """How a command stands, if that is known. Raises `Unavailable` and `ApiError`."""
+        data = await self.bucket.get_newest(standing_key(command_id, organization_id))
+        return None if data is None else Standing.from_wire(data)
+
+    async def put(self, standing: Standing, organization_id: str | None) -> None:
+        """Keep how a command stands now. Raises `Unavailable` and `ApiError`."""
+        key = standing_key(standing.command_id, organization_id)
+        await self.bucket.put(key, standing.to_wire())
+
+    async def begin(self, standing: Standing, organization_id: str | None) -> bool:
+        """Keep how a command stands, if nothing is known of it; whether that was so.
+
+        Of several that begin at a time one succeeds. Raises `Unavailable` and `ApiError`.
+        """
+        key = standing_key(standing.command_id, organization_id)
+        return await self.bucket.create(key, standing.to_wire())

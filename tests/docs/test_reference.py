@@ -1,0 +1,120 @@
+"""The tables of the documentation hold what the code has: settings, error codes, ids, tests."""
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from pydantic import BaseModel, SecretStr
+
+from cim_domain.identity import aggregate_id
+from cim_domain.nats.config import NatsSettings, ServerUrl
+from cim_domain.settings import ServiceSettings
+from tests.docs.documents import ROOT, links, rows
+
+DOCS = ROOT / "docs"
+KIT = ROOT / "cim_domain"
+# These raise errors that never leave a program: its own, or those it was told of.
+NOT_ON_THE_WIRE = {KIT / "client.py", KIT / "replies.py", *(KIT / "cli").rglob("*.py")}
+
+_TEST = re.compile(r"\[\S+\]\((\S+)\): `(test_\w+)`")
+
+
+def settings(
+    model: type[BaseModel], variables: str, section: str
+) -> Iterator[tuple[str, str, str]]:
+    """Of each setting: its variable, its name in the file, its default as the table has it."""
+    for name, field in model.model_fields.items():
+        default = field.get_default(call_default_factory=True)
+        variable, path = f"{variables}{name.upper()}", f"{section}.{name}"
+        if isinstance(default, BaseModel):
+            yield from settings(type(default), f"{variable}__", path)
+        else:
+            yield variable, path, shown(default)
+
+
+def shown(default: object) -> str:
+    match default:
+        case None:
+            return ""
+        case bool():
+            return str(default).lower()
+        case (ServerUrl() as url,):
+            return url.get_secret_value()
+        case SecretStr():
+            return default.get_secret_value()
+        case Path():
+            return str(default).replace(str(Path.home()), "~")
+        case _:
+            return str(default)
+
+
+def test_every_setting_is_in_the_table_with_its_names_and_its_default(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("XDG_DATA_HOME", raising=False)
+    expected = [
+        *settings(NatsSettings, "NATS_", "nats"),
+        *settings(ServiceSettings, "CIM_DOMAIN_", "service"),
+    ]
+    written = [
+        tuple(row[:3])
+        for row in rows(DOCS / "operations.md")
+        if row[0].startswith(("NATS_", "CIM_DOMAIN_"))
+    ]
+    assert written == expected
+
+
+def test_every_error_code_is_in_the_tables_and_no_other() -> None:
+    sources = [path for path in KIT.rglob("*.py") if path not in NOT_ON_THE_WIRE]
+    raised = {
+        code
+        for path in sources
+        for code in re.findall(
+            r'(?:\bcode=|\bdefault_code(?:: ClassVar\[str\])? = )"([a-z_]+)"', path.read_text()
+        )
+    }
+    named = {
+        code
+        for path in sources
+        for code in re.findall(r'^[A-Z_]+ = "([a-z_]+)"', path.read_text(), re.MULTILINE)
+    }
+    documented = {
+        row[0]
+        for heading, row in under_headings(DOCS / "wire-contract.md")
+        if heading == "Error codes" and row[0] != "code" and not row[0].startswith("-")
+    }
+    rejected_by_domains_alone = {"rejected"}
+    assert raised - rejected_by_domains_alone <= documented
+    assert documented <= raised | named
+
+
+def under_headings(document: Path) -> Iterator[tuple[str, list[str]]]:
+    """Each row of a table with the second-level heading above it."""
+    heading = ""
+    for line in document.read_text().splitlines():
+        if line.startswith("## "):
+            heading = line[3:]
+        elif line.startswith("|"):
+            yield heading, [cell.strip().replace("`", "") for cell in line.strip("|").split("|")]
+
+
+def test_the_vectors_of_identity_are_the_kits() -> None:
+    vectors = [row for row in rows(DOCS / "wire-contract.md") if row[0].startswith("[")]
+    assert len(vectors) == 3
+    for name, expected in vectors:
+        domain, organization, aggregate, *key = json.loads(name)
+        assert aggregate_id(domain, organization, aggregate, key) == expected
+
+
+def test_every_promise_names_a_test_that_is_there() -> None:
+    text = (DOCS / "guarantees.md").read_text()
+    named = _TEST.findall(text)
+    assert len(named) == len(links(DOCS / "guarantees.md"))
+    missing = [
+        f"{file}: {test}"
+        for file, test in named
+        if f"def {test}(" not in (DOCS / file).resolve().read_text()
+    ]
+    assert missing == []
