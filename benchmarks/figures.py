@@ -40,7 +40,7 @@ class Aim:
     what: str
     target: Target | None
     """None: shown for comparison alone."""
-    unit: str = "×"
+    unit: str = "x"
 
     def measured(self, values: Sequence[float], figures: Mapping[str, float]) -> "Row":
         """The row with one value a round, and the figures behind them, units in their names."""

@@ -1,8 +1,9 @@
 """Rows 7 and 8: loading an aggregate out of a large log, and one with a long history."""
 
 import random
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 from statistics import median
 from typing import Any
 from uuid import UUID
@@ -16,6 +17,7 @@ from benchmarks.histories import Histories
 from benchmarks.load import took
 from benchmarks.stage import DOMAIN, LARGE, SMALL, Stage, connected
 from cim_domain import Domain
+from cim_domain.aggregate import AggregateModel
 from cim_domain.history import ReplayingRepository, Repository
 from cim_domain.nats.buckets import Bucket, bucket_stream
 from cim_domain.nats.config import load_settings
@@ -26,6 +28,9 @@ from cim_domain.store.jetstream import JetStreamEvents
 from cim_domain.subjects import Subjects
 
 LONG = 1000
+
+Recall = Callable[[], Awaitable[None]]
+"""Loads the aggregate with the long history."""
 
 WILDCARD = Aim(
     "7a", "load 10 events out of 1,000,000 ÷ a wildcard consumer's time", at_most(1 / 15)
@@ -85,14 +90,14 @@ async def long_history(stage: Stage) -> list[Row]:
     with _peers(stage) as (plain, snapshotting, aggregate_id):
         async with stage.server() as url, _link(url) as link:
             await fill(url, histories)
-            replaying, from_snapshot = await _repositories(link, histories)
+            replaying, from_snapshot = await _recalls(link, histories)
             for _ in range(stage.rounds):
                 loads = stage.size(20, 3)
                 found: dict[str, list[float]] = {name: [] for name in times}
                 for _ in range(loads):
-                    found["replay"].append(await took(_recall(replaying, histories)))
+                    found["replay"].append(await took(replaying()))
                     found["peer"].append(plain(aggregate_id))
-                    found["snapshot"].append(await took(_recall(from_snapshot, histories)))
+                    found["snapshot"].append(await took(from_snapshot()))
                     found["both"].append(snapshotting(aggregate_id))
                 for name, seconds in found.items():
                     times[name].append(median(seconds) * 1e3)
@@ -137,32 +142,27 @@ async def _consume(client: Client, histories: Histories, flake: int) -> None:
     await consumer.unsubscribe()
 
 
-async def _repositories(
-    link: Link, histories: Histories
-) -> tuple[Repository, SnapshottingRepository]:
-    """One that replays all, and one that finds a snapshot."""
-    replaying = ReplayingRepository(Domain.find(DOMAIN), JetStreamEvents(link, histories.subjects))
+async def _recalls(link: Link, histories: Histories) -> tuple[Recall, Recall]:
+    """One way that replays all, and one that finds a snapshot."""
+    domain = Domain.find(DOMAIN)
+    flake = domain.aggregates["flake"]
+    replaying = ReplayingRepository(domain, JetStreamEvents(link, histories.subjects))
     bucket = histories.subjects.snapshot_bucket
     await ensure_stream(link.requests, bucket_stream(bucket))
     snapshots = BucketSnapshots(Bucket(link, bucket))
     from_snapshot = SnapshottingRepository(replaying, snapshots)
-    known = await replaying.recall(_model(), histories.aggregate_id(0))
-    from_snapshot.keep(_model(), histories.aggregate_id(0), known)
+    known = await replaying.recall(flake, histories.aggregate_id(0))
+    from_snapshot.keep(flake, histories.aggregate_id(0), known)
     await from_snapshot.settle()
-    return replaying, from_snapshot
+    return partial(_recall, replaying, flake, histories), partial(
+        _recall, from_snapshot, flake, histories
+    )
 
 
-async def _recall(repository: Repository, histories: Histories) -> None:
-    known = await repository.recall(_model(), histories.aggregate_id(0))
+async def _recall(repository: Repository, model: AggregateModel, histories: Histories) -> None:
+    known = await repository.recall(model, histories.aggregate_id(0))
     if known.position.version != histories.length:
         raise LookupError(f"recalled version {known.position.version}")
-
-
-def _model() -> Any:
-    return _FLAKE
-
-
-_FLAKE = Domain.find(DOMAIN).aggregates["flake"]
 
 
 @contextmanager

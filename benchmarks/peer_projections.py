@@ -60,7 +60,7 @@ class PeerFollower(ProcessApplication[UUID]):
     def policy(self, domain_event: Any, processing_event: ProcessingEvent[UUID]) -> None:
         """Move one view on."""
         flake_id = str(domain_event.originator_id)
-        if isinstance(domain_event, PeerFlake.Created):  # type: ignore[attr-defined]
+        if isinstance(domain_event, PeerFlake.Created):
             made: Any = domain_event
             processing_event.collect_events(
                 PeerView(flake_id=flake_id, path=made.path, description=made.description)
@@ -133,12 +133,12 @@ class PeerTable(SQLiteTrackingRecorder):
 class PeerProjection(Projection[PeerTable]):
     """The flakes as a table."""
 
-    name = "peerflakes"
+    name = "PeerTable"
 
     @singledispatchmethod
     def process_event(self, domain_event: Any, tracking: Tracking) -> None:
         """Move one row on."""
-        if isinstance(domain_event, PeerFlake.Created):  # type: ignore[attr-defined]
+        if isinstance(domain_event, PeerFlake.Created):
             made: Any = domain_event
             self.view.put(made.originator_id, made.path, made.description, tracking)
         else:

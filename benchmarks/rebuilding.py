@@ -23,7 +23,7 @@ from cim_domain.nats.link import Link
 from cim_domain.projecting import ProjectionRunner
 from cim_domain.running import run
 from cim_domain.service import open_views
-from cim_domain.settings import ServiceSettings
+from cim_domain.settings import load_service_settings
 from cim_domain.store.jetstream import JetStreamEvents
 from cim_domain.subjects import Subjects
 
@@ -42,7 +42,7 @@ async def main(url: str, kind: str, directory: str) -> int:
 async def _rebuild(url: str, views: str, directory: Path) -> tuple[int, float]:
     domain = Domain.find(SUBJECTS.domain)
     nats_settings = load_settings(data_directory=directory)
-    database = open_views(ServiceSettings(views=views), nats_settings, domain)
+    database = open_views(load_service_settings(views=views), nats_settings, domain)
     link = await Link.open(nats_settings, name="rebuilding", url=url)
     try:
         letters: DeadLetters = StreamDeadLetters(

@@ -1,4 +1,4 @@
-"""What the benchmarks play on: servers, services and logs, in a directory that is gone afterwards."""
+"""What the benchmarks play on: servers, services and logs, all in one temporary directory."""
 
 from asyncio.subprocess import Process
 from collections.abc import AsyncIterator
@@ -7,6 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import nats
+import orjson
 from attrs import define, field, frozen
 from nats.aio.client import Client
 
@@ -31,6 +32,14 @@ class Running:
     url: str
     service: Process
     client: Client
+
+    async def settle(self) -> None:
+        """Wait until the views have taken in everything, so that nothing runs beside a peer."""
+        while True:
+            reply = await self.client.request(f"health.cim-domain-{DOMAIN}", timeout=30)
+            checks = orjson.loads(reply.data)["checks"]
+            if not any(check.get("lag", 0) for check in checks.values()):
+                return
 
 
 @frozen

@@ -13,9 +13,12 @@ from rich.table import Table
 from benchmarks.figures import Row, number
 
 
-def show(rows: Sequence[Row], console: Console) -> None:
+def show(rows: Sequence[Row], console: Console, *, quick: bool) -> None:
     """Print the table."""
-    table = Table(title="cim-domain: medians of rounds taken in turn, with their spread")
+    title = "cim-domain: medians of rounds taken in turn, with their spread"
+    if quick:
+        title += " - QUICK: sizes and loads are far smaller than the rows say"
+    table = Table(title=title)
     for name in ("row", "what", "measured", "min to max", "to reach", "reached", "figures"):
         table.add_column(name, justify="right" if name in {"row", "measured"} else "left")
     for row in rows:

@@ -38,9 +38,12 @@ async def durable(stage: Stage) -> list[Row]:
         # Until the committer has learnt which way is the faster, and the processor is warm.
         await rate(creates.next(commands), IN_FLIGHT)
         for _ in range(stage.rounds):
+            await at.settle()
             distinct.append(await rate(creates.next(commands), IN_FLIGHT))
+            await at.settle()
             hot.append(await rate([update] * commands, IN_FLIGHT))
             if peer:
+                await at.settle()
                 peers.append(await peer(commands // 2))
     row_hot = HOT.measured(
         ratios(hot, distinct), {"hot /s": median(hot), "distinct /s": median(distinct)}
@@ -58,8 +61,10 @@ async def default_sync(stage: Stage) -> list[Row]:
         creates = _Creates(at.client)
         await rate(creates.next(commands), IN_FLIGHT)
         for _ in range(stage.rounds):
+            await at.settle()
             distinct.append(await rate(creates.next(commands), IN_FLIGHT))
             if peer:
+                await at.settle()
                 peers.append(await peer(commands // 3))
     return [_against(DEFAULT, stage, distinct, peers)]
 

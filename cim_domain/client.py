@@ -37,12 +37,14 @@ from cim_domain.codec import (
 from cim_domain.errors import Invalid, NotFound, RequestError
 from cim_domain.identity import canonical_id, fresh_id
 from cim_domain.messages import Command, Message, Query
-from cim_domain.nats.client import check_header, check_size, round_trip
+from cim_domain.nats.client import check_header, check_size
 from cim_domain.nats.config import NatsSettings
 from cim_domain.nats.connection_events import ConnectionChange
+from cim_domain.nats.dead_letter_box import CONSUMER_NAME, DeadLetterBox
 from cim_domain.nats.link import Link
 from cim_domain.nats.requests import NoAnswer
 from cim_domain.outcome import Outcome
+from cim_domain.replayed import Replayed
 from cim_domain.replies import bad_reply, read_error
 from cim_domain.standing import Standing
 from cim_domain.standings import standing_key
@@ -57,6 +59,9 @@ __all__ = ["Answer", "DomainClient", "NoAnswer", "Scheduled", "Standing", "Submi
 
 TIMEOUT = 15.0
 """Seconds for an answer: more than a service itself waits for a server that is away."""
+
+REPLAY_TIMEOUT = 300.0
+"""Seconds for a replay: a process may do real work, a projection read the log anew."""
 
 RETRY = 2.0
 """Seconds for which a request that found nobody is sent again."""
@@ -284,12 +289,11 @@ class DomainClient:
                 news.set()
 
         key = standing_key(command_id, organization_id)
-        client = self._link.client
-        subscription = await client.subscribe(self.subjects.outcome(key), cb=hear)
+        # The question follows the subscription on the same connection: nothing is told in between.
+        subscription = await self._link.client.subscribe(self.subjects.outcome(key), cb=hear)
         stop_listening = self._link.listen(changed)
         try:
             async with asyncio.timeout(timeout):
-                await round_trip(client)
                 while True:
                     news.clear()
                     standing = await self._standing_now(command_id, organization_id)
@@ -367,6 +371,36 @@ class DomainClient:
         if not isinstance(report, dict) or "status" not in report:
             raise bad_reply("its reply is no report of health")
         return report
+
+    async def replay(
+        self,
+        consumer: str,
+        sequence: int,
+        *,
+        timeout: float | None = None,  # noqa: ASYNC109 - how long the consumer may take
+    ) -> Replayed:
+        """Have a dead letter handled by the consumer that could not, and by nobody else.
+
+        `sequence` is the letter's own, `consumer` the one that it names. It is deleted when that is
+        done. Raises the `RequestError` that stands in the way still, and `NoAnswer`: unless its
+        code is ``no_responders``, the consumer may yet be at it; the letter is there until it is
+        done, and may be replayed again.
+        """
+        if not CONSUMER_NAME.fullmatch(consumer):
+            raise Invalid(f"{consumer[:100]!a} is no name of a consumer", code="bad_consumer")
+        data = orjson.dumps({"sequence": sequence})
+        reply = await self._request(
+            self.subjects.replay(consumer), data, {}, timeout or REPLAY_TIMEOUT
+        )
+        if _http(reply) is not None:
+            raise _error_in(reply)
+        return Replayed.from_wire(reply.data)
+
+    @property
+    def dead_letters(self) -> DeadLetterBox:
+        """The dead letters: to list, to look at, to throw away."""
+        subjects = self.subjects
+        return DeadLetterBox(self._link, subjects.dead_letter_stream, subjects.dead_letter_root)
 
     async def events(self, after: int = 0) -> AsyncGenerator[EventRecord, None]:
         """The events behind a sequence, up to the last there is now. Raises `Unavailable`."""

@@ -9,9 +9,8 @@ fails again stays as it is, under the same sequence; the answer and the log tell
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
-from typing import Any, Literal, Self
+from typing import Self
 
-import orjson
 from attrs import field, frozen
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -21,55 +20,10 @@ from cim_domain.incoming import invalid, refuse_delivery
 from cim_domain.nats.dead_letter_box import DeadLetterBox, StoredLetter
 from cim_domain.nats.responder import Request, Response
 from cim_domain.outcome import Outcome
-from cim_domain.replies import bad_reply
+from cim_domain.replayed import Replayed, Result
 from cim_domain.subjects import Subjects
 
 logger = logging.getLogger("cim_domain.replays")
-
-Result = Literal["handled", "handled_before", "rejected", "conflict"]
-
-
-@frozen(kw_only=True)
-class Replayed:
-    """What came of a letter that is settled, and gone now.
-
-    `handled`: its consumer has handled it. `handled_before`: nothing was left to do. `rejected` and
-    `conflict`: it is a command, and that is the domain's last word on it, which `message` words.
-    """
-
-    consumer: str
-    sequence: int
-    result: Result
-    message: str = ""
-
-    def to_wire(self) -> bytes:
-        """The answer as JSON."""
-        return orjson.dumps(self.as_dict())
-
-    def as_dict(self) -> dict[str, Any]:
-        """The answer."""
-        return {
-            "consumer": self.consumer,
-            "sequence": self.sequence,
-            "result": self.result,
-            "message": self.message,
-        }
-
-    @classmethod
-    def from_wire(cls, data: bytes) -> Self:
-        """What `to_wire` wrote. Raises `Failed` (``bad_reply``) for anything else."""
-        try:
-            read = _Wire.model_validate_json(data)
-        except ValidationError:
-            raise bad_reply("its reply does not say what came of a dead letter") from None
-        return cls(**dict(read))
-
-
-class _Wire(BaseModel):
-    consumer: str
-    sequence: int
-    result: Result
-    message: str
 
 
 class _Asked(BaseModel):

@@ -22,8 +22,17 @@ from cim_domain.dead_letters import DeadLetters
 from cim_domain.domain import Domain
 from cim_domain.errors import ConfigurationError
 from cim_domain.execution import Executor
+from cim_domain.handlers import CONSUMER as COMMANDS
 from cim_domain.handlers import CommandHandler, HealthHandler, OwnCommand, QueryHandler
-from cim_domain.health import Health, Look, look_at_dead_letters, look_at_projection, timed
+from cim_domain.health import (
+    Check,
+    Health,
+    HealthStatus,
+    Look,
+    look_at_dead_letters,
+    look_at_projection,
+    timed,
+)
 from cim_domain.history import (
     CachingRepository,
     GuessingRepository,
@@ -61,6 +70,7 @@ from cim_domain.store.port import EventStore
 from cim_domain.store.tail import SharedTail
 from cim_domain.subjects import Subjects
 from cim_domain.submission import command_stream
+from cim_domain.submissions import DEAD_LETTERS as SUBMISSIONS
 from cim_domain.submissions import SubmissionRunner
 from cim_domain.tracking import CancelCommand, CommandStatus, Tracker
 from cim_domain.views.memory import MemoryViews
@@ -149,24 +159,17 @@ class Service:
         self._health = self._looks(link, log, runners, processes, submissions, letters)
         own = {CancelCommand.message_type: OwnCommand(CancelCommand, tracker.cancel)}
         commands = CommandHandler(self.domain, self.subjects, executor, letters, own)
-        consumers: dict[str, Replay] = {
-            COMMANDS: CommandReplay(self.subjects, commands),
-            SUBMISSIONS: SubmissionReplay(self.subjects, submissions),
-        }
-        for name, process in processes.items():
-            consumers[f"process.{name}"] = ProcessReplay(link, self.subjects, process)
-        for name, runner in runners.items():
-            replay = ProjectionReplay(
+        builders = {
+            name: ProjectionReplay(
                 self.domain, self.domain.projections[name], runner, log, database, letters,
                 self.subjects, self._settings.on_poison,
-            )  # fmt: skip
-            consumers[f"projection.{name}"] = replay
-        box = DeadLetterBox(link, self.subjects.dead_letter_stream, self.subjects.dead_letter_root)
-        replays = ReplayHandler(self.subjects, box, consumers)
+            )
+            for name, runner in runners.items()
+        }  # fmt: skip
+        replays = self._replays(link, builders, processes, submissions, commands)
         await self._respond(stack, link, commands, answerer, replays)
-        for replay in consumers.values():
-            if isinstance(replay, ProjectionReplay):
-                stack.callback(replay.close)
+        for builder in builders.values():
+            stack.callback(builder.close)
 
     def _connection_changed(self, change: ConnectionChange) -> None:
         if change is ConnectionChange.CLOSED:
@@ -268,6 +271,26 @@ class Service:
         stack.push_async_callback(runner.stop)
         return runner, Tracker(link, subjects, standings)
 
+    def _replays(
+        self,
+        link: Link,
+        projections: Mapping[str, ProjectionReplay],
+        processes: Mapping[str, ProcessRunner],
+        submissions: SubmissionRunner,
+        commands: CommandHandler,
+    ) -> ReplayHandler:
+        subjects = self.subjects
+        consumers: dict[str, Replay] = {
+            COMMANDS: CommandReplay(subjects, commands),
+            SUBMISSIONS: SubmissionReplay(subjects, submissions),
+        }
+        for name, projection in projections.items():
+            consumers[f"projection.{name}"] = projection
+        for name, process in processes.items():
+            consumers[f"process.{name}"] = ProcessReplay(link, subjects, process)
+        box = DeadLetterBox(link, subjects.dead_letter_stream, subjects.dead_letter_root)
+        return ReplayHandler(subjects, box, consumers)
+
     def _looks(
         self,
         link: Link,
@@ -284,7 +307,13 @@ class Service:
         async def stream() -> Mapping[str, Any]:
             return {"name": self.subjects.event_stream, "last_sequence": await log.head()}
 
-        looks: dict[str, Look] = {"connection": timed(connection), "stream": timed(stream)}
+        async def connection_and_rights() -> Check:
+            check = await timed(connection)()
+            if not link.denied:
+                return check
+            return Check(HealthStatus.DEGRADED, {**check.facts, "denied": link.denied})
+
+        looks: dict[str, Look] = {"connection": connection_and_rights, "stream": timed(stream)}
         for name, runner in runners.items():
             looks[f"projection.{name}"] = look_at_projection(
                 partial(getattr, runner, "status"), log.head, self._settings.lag_allowed
@@ -302,6 +331,7 @@ class Service:
         link: Link,
         commands: CommandHandler,
         answerer: Answerer,
+        replays: ReplayHandler,
     ) -> None:
         queries = QueryHandler(self.subjects, answerer)
         health = HealthHandler(self._health)
@@ -314,6 +344,7 @@ class Service:
                 ("commands", subjects.commands, commands.handle, commands.error),
                 ("queries", subjects.queries, queries.handle, queries.error),
                 ("health", subjects.health, health.handle, queries.error),
+                ("replays", subjects.replays, replays.handle, replays.error),
             )
         ]
         discovery = Discovery(

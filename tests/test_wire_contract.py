@@ -411,6 +411,7 @@ async def test_info_names_the_endpoints(link: Link, service: Service) -> None:
         ("commands", f"{root}.cmd.>", "q"),
         ("queries", f"{root}.query.>", "q"),
         ("health", service.subjects.health, "q"),
+        ("replays", f"{root}.replay.>", "q"),
     }
 
 

@@ -4,7 +4,16 @@ from typing import Annotated
 
 import typer
 
-from cim_domain.cli import doctor, events, health, messages, projections, serve
+from cim_domain.cli import (
+    dead_letters,
+    doctor,
+    events,
+    health,
+    messages,
+    projections,
+    serve,
+    submissions,
+)
 from cim_domain.service import VERSION
 
 app = typer.Typer(
@@ -49,7 +58,12 @@ def root(
 app.command()(serve.serve)
 app.command()(messages.send)
 app.command()(messages.query)
+app.command()(submissions.submit)
+app.command()(submissions.schedule)
+app.command()(submissions.cancel)
+app.command("status")(submissions.status_of)
 app.command()(events.events)
 app.command()(health.health)
 app.add_typer(projections.app)
+app.add_typer(dead_letters.app)
 app.command()(doctor.doctor)

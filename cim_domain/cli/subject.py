@@ -11,9 +11,14 @@ from cim_domain.cli.session import usage
 from cim_domain.errors import ModelError
 from cim_domain.subjects import Subjects
 
-Kind = Literal["cmd", "query"]
+Kind = Literal["cmd", "submit", "query"]
 
-_COMMANDS: Mapping[str, str] = {"cmd": "send", "query": "query", "event": "events"}
+_COMMANDS: Mapping[str, str] = {
+    "cmd": "send",
+    "submit": "submit",
+    "query": "query",
+    "event": "events",
+}
 
 
 def read_subject(text: str, kind: Kind, domain: str | None, prefix: str) -> tuple[Subjects, str]:

@@ -51,14 +51,14 @@ async def connect(
     *,
     name: str,
     url: str | None = None,
-    inbox_prefix: str = "_INBOX",
+    inbox_prefix: str | None = None,
     pending_size: int = DEFAULT_PENDING_SIZE,
     on_event: EventListener | None = None,
 ) -> Client:
     """Connect within `settings.connect_timeout` seconds; once connected, reconnect as configured.
 
-    `url` (one or several with commas) takes the place of the configured ones. `inbox_prefix` is
-    where replies arrive: a role's own one keeps others from reading them. `pending_size` is how
+    `url` (one or several with commas) and `inbox_prefix` (where replies arrive: a role's own one
+    keeps others from reading them) take the place of the configured ones. `pending_size` is how
     many bytes may wait to be sent; 0 for connections that append, so that while disconnected a
     publish fails at once (`nats.errors.OutboundBufferLimitError`) instead of being sent long after
     its caller gave up. `on_event` is called in the event loop and must not block.
@@ -68,6 +68,7 @@ async def connect(
     and files that cannot work.
     """
     _refuse_fast_mail_parser()
+    inbox_prefix = inbox_prefix or settings.inbox_prefix
     if not _INBOX_PREFIX.fullmatch(inbox_prefix):
         raise ConfigurationError(f"the inbox prefix {inbox_prefix!r} is no subject")
     urls = _urls(settings, url)

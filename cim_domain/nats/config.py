@@ -76,6 +76,7 @@ Urls = Annotated[
     Field(min_length=1),
 ]
 Prefix = Annotated[str, Field(pattern=r"^([a-z0-9_-]+(\.[a-z0-9_-]+)*)?$", max_length=200)]
+Inbox = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*$", max_length=200)]
 Text = Annotated[str, Field(min_length=1)]
 SecretText = Annotated[SecretStr, Field(min_length=1)]
 Seconds = Annotated[float, Field(gt=0, le=3600)]
@@ -101,6 +102,8 @@ class NatsSettings(BaseSettings):
     """The servers, a list or text with commas; also ``url``. ``tls://`` insists on encryption."""
     subject_prefix: Prefix = ""
     """Put before every subject, so that several installations share a server: ``staging.eu``."""
+    inbox_prefix: Inbox = "_INBOX"
+    """Where replies arrive. A role's own one keeps others from reading them: ``_INBOX_client``."""
     user: Text | None = None
     password: SecretText | None = None
     token: SecretText | None = None
@@ -117,8 +120,6 @@ class NatsSettings(BaseSettings):
     reconnect: Reconnect = Reconnect()
     connect_timeout: Seconds = 5.0
     """Seconds for the whole of the first connect, all servers together."""
-    request_timeout: Seconds = 5.0
-    """Seconds to wait for the reply to a request."""
     ping_interval: Seconds = 10.0
     """Seconds between pings; a connection that left two unanswered is taken for lost."""
     replicas: int = 1

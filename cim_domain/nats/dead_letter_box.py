@@ -1,5 +1,6 @@
 """Dead letters read back: listed, looked at one by one, and thrown away."""
 
+import re
 from collections.abc import AsyncGenerator, Mapping
 from datetime import UTC, datetime
 
@@ -20,6 +21,9 @@ from cim_domain.nats.direct import StoredMessage, get_by_subject, get_range
 from cim_domain.nats.jetstream import MESSAGE_NOT_FOUND, STREAM_NOT_FOUND, ApiError, call
 from cim_domain.nats.leader import TIME, message_at
 from cim_domain.nats.link import Link
+
+CONSUMER_NAME = re.compile(r"[a-z0-9_-]{1,200}(\.[a-z0-9_-]{1,200}){0,3}")
+"""What a consumer can be called: part of a subject, without wildcards."""
 
 PAGE = 100
 """So many letters are read at once; each may be as large as a message can be."""
@@ -42,6 +46,14 @@ class StoredLetter:
     """The payload's length in bytes, where the letter holds only the beginning of it."""
 
 
+@frozen
+class Overview:
+    """How many letters each consumer has, and the sequence of the last one that there ever was."""
+
+    counts: Mapping[str, int]
+    last: int
+
+
 class DeadLetterBox:
     """The dead letters of a stream. `root` is what their subjects begin with."""
 
@@ -51,8 +63,8 @@ class DeadLetterBox:
         self._root = root
         self._timeout = timeout
 
-    async def counts(self) -> dict[str, int]:
-        """How many letters each consumer has; those with none are left out.
+    async def overview(self) -> Overview:
+        """How many letters there are; consumers with none are left out.
 
         Raises `NotFound` (``no_stream``) where no service has made the stream yet, and
         `Unavailable`.
@@ -71,8 +83,12 @@ class DeadLetterBox:
                 f"there is no stream {self._stream}: no service of this domain has run here yet",
                 code="no_stream",
             ) from error
-        found: dict[str, int] = info["state"].get("subjects") or {}
-        return {subject.removeprefix(f"{self._root}."): found[subject] for subject in sorted(found)}
+        state = info["state"]
+        found: dict[str, int] = state.get("subjects") or {}
+        counts = {
+            subject.removeprefix(f"{self._root}."): found[subject] for subject in sorted(found)
+        }
+        return Overview(counts, int(state["last_seq"]))
 
     async def page(
         self, *, after: int = 0, limit: int = PAGE, consumer: str | None = None

@@ -20,9 +20,12 @@ class Delivery:
 def read_delivery(message: Msg) -> Delivery:
     """The facts in ``$JS.ACK.stream.consumer.deliveries.sequence.delivered.time.pending``.
 
-    Or in the newer form, with domain and account in front and a token of chance behind.
+    Or in the newer form, with domain and account in front and, mostly, a token of chance behind.
+    Raises `ValueError` for a message that no consumer delivered.
     """
     tokens = message.reply.split(".")
+    if not message.reply.startswith("$JS.ACK.") or len(tokens) not in {9, 11, 12}:
+        raise ValueError(f"{message.reply[:200]!a} is not the reply subject of a delivery")
     place = 4 if len(tokens) == 9 else 6
     return Delivery(
         deliveries=int(tokens[place]),

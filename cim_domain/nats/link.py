@@ -10,6 +10,8 @@ from cim_domain.nats.config import NatsSettings
 from cim_domain.nats.connection_events import ConnectionChange, ConnectionEvent
 from cim_domain.nats.requests import Requests
 
+_DENIALS = 5
+
 Listener = Callable[[ConnectionChange], None]
 
 
@@ -25,6 +27,8 @@ class Link:
         self.client: Client
         self.requests: Requests
         self.reconnects = 0
+        self.denied: list[str] = []
+        """What the server has refused this connection, in its own words; the latest few."""
         self._ready = False
 
     @classmethod
@@ -34,7 +38,7 @@ class Link:
         *,
         name: str,
         url: str | None = None,
-        inbox_prefix: str = "_INBOX",
+        inbox_prefix: str | None = None,
     ) -> Self:
         """Connect; raises what `cim_domain.nats.client.connect` raises."""
         link = cls()
@@ -84,5 +88,8 @@ class Link:
             self.requests.connection_lost()
         elif event.change is ConnectionChange.RECONNECTED:
             self.reconnects += 1
+        elif "permissions violation" in str(event.error).lower():
+            # The server says it once, and nothing comes where something was waited for.
+            self.denied = [*self.denied, str(event.error)[:200]][-_DENIALS:]
         for listener in tuple(self._listeners):
             listener(event.change)

@@ -7,6 +7,8 @@ away, like a lost connection, end the pulling: whoever needs more begins anew.
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Self
 
 import orjson
@@ -14,6 +16,8 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from nats.errors import Error as NatsError
 
+from cim_domain.errors import Unavailable
+from cim_domain.nats.client import round_trip
 from cim_domain.nats.connection_events import ConnectionChange
 from cim_domain.nats.jetstream import NANOSECONDS
 from cim_domain.nats.link import Link
@@ -24,74 +28,100 @@ HEARTBEAT = 5.0
 EXPIRES = 30.0
 """Seconds after which what was not delivered is asked for anew."""
 
+_DELIVERY = "$JS.ACK."
+_LEAVING = 2.0
+
 
 class Pull:
     """Messages of one consumer, as they come, for as long as all is well with it.
 
-    `room` is how many messages may be under way or in hand at a time: what is taken with `take`
-    counts until it is given back with `release`.
+    At most `room` messages are under way, waiting here, or `in_hand`: in the hands of whoever
+    takes them, who calls `more` when there are fewer.
     """
 
-    def __init__(self, link: Link, stream: str, consumer: str, room: int) -> None:
+    def __init__(
+        self,
+        link: Link,
+        stream: str,
+        consumer: str,
+        room: int,
+        in_hand: Callable[[], int],
+        heartbeat: float = HEARTBEAT,
+    ) -> None:
         self._link = link
         self._subject = f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}"
         self._inbox = link.client.new_inbox()
         self._room = room
+        self._in_hand = in_hand
+        self._heartbeat = heartbeat
         self._asked = 0
-        self._in_hand = 0
         self._waiting: deque[Msg] = deque()
         self._heard = asyncio.Event()
         self._broken = False
         self._subscription: Subscription
-        self._stop_listening = link.listen(self._connection_changed)
+        self._stop_listening: Callable[[], None]
 
     async def __aenter__(self) -> Self:
         self._subscription = await self._link.client.subscribe(self._inbox, cb=self._receive)
+        self._stop_listening = self._link.listen(self._connection_changed)
         return self
 
     async def __aexit__(self, *_: object) -> None:
         self._stop_listening()
-        if self._link.connected:
+        self._broken = True
+        with suppress(NatsError, Unavailable):
             try:
+                await self._leave()
+            finally:
+                # Also while disconnected: the client would take it up again with the connection.
                 await self._subscription.unsubscribe()
-            except NatsError:
-                # The connection went in between; the server forgets the subscription with it.
-                self._broken = True
 
-    async def take(self, limit: int) -> list[Msg]:
-        """Wait for messages and take up to `limit` of those that are there; none: it is over."""
+    async def take(self) -> list[Msg]:
+        """Wait for messages and take all that are there; none: it is over."""
+        await self._ask()
         while not self._waiting:
             if self._broken:
                 return []
-            await self._ask()
             self._heard.clear()
+            # Where nothing is asked for, because there is no room, there is nothing to hear.
+            patience = 2 * self._heartbeat + 1 if self._asked else None
             try:
-                async with asyncio.timeout(2 * HEARTBEAT + 1):
+                async with asyncio.timeout(patience):
                     await self._heard.wait()
             except TimeoutError:
                 self._broken = True
-        taken = [self._waiting.popleft() for _ in range(min(limit, len(self._waiting)))]
-        self._in_hand += len(taken)
-        return taken
+            await self._ask()
+        return self.untaken()
 
     def untaken(self) -> list[Msg]:
-        """What has come and nobody took: for handing back when there will be no more taking."""
-        return list(self._waiting)
+        """Take what has come, without waiting: after the end, for handing it back."""
+        taken = list(self._waiting)
+        self._waiting.clear()
+        return taken
 
-    async def release(self, number: int) -> None:
-        """Give back the room of so many messages, and ask for more where that is worth it."""
-        self._in_hand -= number
-        await self._ask()
+    def more(self) -> None:
+        """Hear that less is in hand, so that more can be asked for where that is worth it."""
+        self._heard.set()
+
+    async def _leave(self) -> None:
+        """Return when the server knows, and all that it had sent before has arrived here."""
+        # What came after the subscription's end would be nobody's until its time to be
+        # acknowledged is over. nats-py's own `drain` does not wait for this, see `round_trip`.
+        client = self._link.client
+        await client._send_unsubscribe(self._subscription._id)  # noqa: SLF001
+        await round_trip(client, seconds=_LEAVING)
+        while self._subscription.pending_msgs:  # noqa: ASYNC110 - nothing announces it
+            await asyncio.sleep(0)
 
     async def _ask(self) -> None:
-        room = self._room - self._asked - self._in_hand - len(self._waiting)
+        room = self._room - self._asked - self._in_hand() - len(self._waiting)
         if self._broken or room < max(1, self._room // 2):
             return
         self._asked += room
         request = {
             "batch": room,
             "expires": int(EXPIRES * NANOSECONDS),
-            "idle_heartbeat": int(HEARTBEAT * NANOSECONDS),
+            "idle_heartbeat": int(self._heartbeat * NANOSECONDS),
         }
         try:
             await self._link.client.publish(self._subject, orjson.dumps(request), self._inbox)
@@ -99,16 +129,15 @@ class Pull:
             self._give_up()
 
     async def _receive(self, message: Msg) -> None:
-        if message.reply:
+        headers = message.headers or {}
+        status = headers.get("Status")
+        if message.reply.startswith(_DELIVERY):
             self._asked -= 1
             self._waiting.append(message)
-        else:
-            headers = message.headers or {}
-            status = headers.get("Status")
-            if status == "408":
-                self._asked -= int(headers.get("Nats-Pending-Messages", "0"))
-            elif status != "100":
-                self._give_up()
+        elif status == "408":
+            self._asked -= int(headers.get("Nats-Pending-Messages", "0"))
+        elif status != "100":
+            self._give_up()
         self._heard.set()
 
     def _connection_changed(self, change: ConnectionChange) -> None:

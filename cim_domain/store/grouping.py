@@ -6,6 +6,7 @@ Whether it is, `cim_domain.store.grouping_policy` finds out. A commit that is al
 import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, Sequence
+from time import monotonic
 
 from attrs import define, frozen
 
@@ -66,7 +67,9 @@ class GroupingEvents:
         self._policy = policy or Grouping()
         self._group = limits or GroupLimits()
         self._waiting: deque[_Waiting] = deque()
-        self._groups: set[asyncio.Task[None]] = set()
+        self._sending: set[tuple[str, str]] = set()
+        """The aggregates with a commit in a group that is under way."""
+        self._senders: set[asyncio.Task[None]] = set()
 
     @property
     def limits(self) -> Limits:
@@ -80,11 +83,11 @@ class GroupingEvents:
         """
         if len(commits) != 1:
             return await self._inner.append(commits)
-        if self._policy.begun(_now()) is Mode.PLAIN:
+        if self._policy.begun(monotonic()) is Mode.PLAIN:
             return await self._plain(commits[0])
         waiting = _Waiting(commits[0], asyncio.get_running_loop().create_future())
         self._waiting.append(waiting)
-        self._start_group()
+        self._start_sending()
         return (await waiting.stored,)
 
     async def load(
@@ -114,24 +117,28 @@ class GroupingEvents:
             self._policy.interrupted()
             raise
         finally:
-            self._policy.ended(_now(), stored=stored)
+            self._policy.ended(monotonic(), stored=stored)
         return positions
 
-    def _start_group(self) -> None:
-        if len(self._groups) < self._group.side_by_side:
-            task = asyncio.create_task(self._send_group())
-            self._groups.add(task)
-            task.add_done_callback(self._group_ended)
+    def _start_sending(self) -> None:
+        if len(self._senders) < self._group.side_by_side:
+            task = asyncio.create_task(self._send_groups())
+            self._senders.add(task)
+            task.add_done_callback(self._sender_ended)
 
-    def _group_ended(self, task: asyncio.Task[None]) -> None:
-        self._groups.discard(task)
-        if any(not waiting.stored.done() for waiting in self._waiting):
-            self._start_group()
+    def _sender_ended(self, task: asyncio.Task[None]) -> None:
+        self._senders.discard(task)
+        # One that was cancelled, be it by what the store raised, leaves others to be sent.
+        if task.cancelled() and any(not waiting.stored.done() for waiting in self._waiting):
+            self._start_sending()
 
-    async def _send_group(self) -> None:
-        # Taken only now, so that it holds what was handed in during the same turn of the loop.
-        if group := self._next_group():
-            await self._send(group)
+    async def _send_groups(self) -> None:
+        # Each is taken only now, so that it holds what was handed in during a turn of the loop.
+        while group := self._next_group():
+            try:
+                await self._send(group)
+            finally:
+                self._sending.difference_update(waiting.name for waiting in group)
 
     async def _send(self, group: Sequence[_Waiting]) -> None:
         try:
@@ -150,14 +157,14 @@ class GroupingEvents:
             self._fail(group, None)
             raise
         else:
-            self._policy.ended(_now(), len(group))
+            self._policy.ended(monotonic(), len(group))
             for waiting, position in zip(group, positions, strict=True):
                 if not waiting.stored.done():
                     waiting.stored.set_result(position)
 
     def _fail(self, group: Sequence[_Waiting], error: Exception | None) -> None:
         """Have the error raised where the commits were handed in; None: they are cancelled."""
-        self._policy.ended(_now(), len(group), stored=False)
+        self._policy.ended(monotonic(), len(group), stored=False)
         for waiting in group:
             if error is None:
                 waiting.stored.cancel()
@@ -167,27 +174,30 @@ class GroupingEvents:
                 waiting.stored.exception()
 
     def _next_group(self) -> list[_Waiting]:
-        """The commits that waited longest, of different aggregates, as many as a group may hold."""
+        """The commits that waited longest, as many as a group may hold; each aggregate's in turn.
+
+        One of an aggregate that has a commit under way would only meet a conflict, or win against
+        it, where that is sent again alone.
+        """
         most = min(self._group.events, self._inner.limits.events)
         group: list[_Waiting] = []
+        left: deque[_Waiting] = deque()
         events = data = 0
-        names: set[tuple[str, str]] = set()
         while self._waiting:
-            first = self._waiting[0]
-            if first.stored.done():
+            waiting = self._waiting.popleft()
+            if waiting.stored.done():
                 # Its caller has left, and nobody has seen it yet.
-                self._waiting.popleft()
-                self._policy.ended(_now(), stored=False)
+                self._policy.ended(monotonic(), stored=False)
                 continue
-            full = events + first.events > most or data + first.data > self._group.data
-            if group and (full or first.name in names):
+            if waiting.name in self._sending:
+                left.append(waiting)
+                continue
+            if group and (events + waiting.events > most or data + waiting.data > self._group.data):
+                left.append(waiting)
                 break
-            group.append(self._waiting.popleft())
-            events += first.events
-            data += first.data
-            names.add(first.name)
+            group.append(waiting)
+            self._sending.add(waiting.name)
+            events += waiting.events
+            data += waiting.data
+        self._waiting.extendleft(reversed(left))
         return group
-
-
-def _now() -> float:
-    return asyncio.get_running_loop().time()

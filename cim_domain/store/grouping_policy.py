@@ -11,6 +11,9 @@ from statistics import median
 
 from attrs import define, field
 
+_FADE = 1 - 1 / 256
+"""What is left of a peak after one more commit."""
+
 
 class Mode(Enum):
     """How commits are sent."""
@@ -28,13 +31,16 @@ class Mode(Enum):
 class Grouping:
     """The policy. Told when commits begin and end, it says how the next one should go.
 
-    Commits are measured in epochs: the seconds that an epoch took for each commit that was stored.
-    One in which fewer than `depth` commits were under way on average says nothing and is left out.
-    The median of `epochs` of them is what is compared, so that a single pause decides nothing.
+    There is load once `depth` commits were under way at a time, and until for some hundred commits
+    there were not; without load every commit goes out plain, and so does one that is alone.
+
+    Under load commits are measured in epochs: the seconds that one took for each commit that was
+    stored. One with pauses in it, so that fewer than half of `depth` commits were under way on
+    average, says nothing. The median of `epochs` of them is compared, so that none decides alone.
     """
 
     depth: int = 16
-    """With fewer commits under way each goes out plain. Below this, groups were never faster."""
+    """With fewer under way, groups were not faster on any server."""
     epoch: int = 128
     """Commits in an epoch; more where more are under way."""
     epochs: int = 3
@@ -49,6 +55,8 @@ class Grouping:
     """Seconds for each commit, as last measured."""
 
     _under_way: int = field(default=0, init=False)
+    _peak: float = field(default=0.0, init=False)
+    """How many were under way at most, but for what is long ago."""
     _seen: float = field(default=0.0, init=False)
     _began: float | None = field(default=None, init=False)
     _size: int = field(default=0, init=False)
@@ -57,11 +65,18 @@ class Grouping:
     """Seconds that all commits together were under way since the epoch began."""
     _running_out: bool = field(default=False, init=False)
     _on_trial: bool = field(default=False, init=False)
+    _idle: int = field(default=0, init=False)
+    """Epochs of the trial that said nothing, one after another."""
     _recent: deque[float] = field(factory=deque, init=False)
     _spent: float = field(default=0.0, init=False)
     """Seconds under load since the trial began, or since it ended."""
     _pause: float = field(default=0.0, init=False)
     """Seconds under load until the next trial."""
+
+    @property
+    def faster(self) -> Mode:
+        """The one that was faster last time; plain before that is known."""
+        return self.mode.other if self._on_trial else self.mode
 
     @property
     def under_way(self) -> int:
@@ -72,7 +87,9 @@ class Grouping:
         """A commit begins at `now`, in seconds of any clock: how it should go."""
         self._wait_until(now)
         self._under_way += 1
-        return self.mode if self._under_way >= self.depth else Mode.PLAIN
+        # When a group ends, hardly any are under way, so that the number at hand is no measure.
+        self._peak = max(self._under_way, self._peak * _FADE)
+        return self.mode if self._under_way > 1 and self._peak >= self.depth else Mode.PLAIN
 
     def ended(self, now: float, number: int = 1, *, stored: bool = True) -> None:
         """So many commits have ended at `now`, together, and were stored or were not."""
@@ -103,8 +120,11 @@ class Grouping:
         self._waited = 0.0
 
     def _end_epoch(self, seconds: float) -> None:
-        if seconds <= 0 or self._waited < self.depth * seconds:
+        busy = self._waited >= seconds * self.depth / 2
+        if seconds <= 0 or self._peak < self.depth or not busy:
+            self._say_nothing()
             return
+        self._idle = 0
         self._spent += seconds
         if self._running_out:
             self._running_out = False
@@ -120,6 +140,13 @@ class Grouping:
         else:
             self._recent.popleft()
 
+    def _say_nothing(self) -> None:
+        if self._on_trial:
+            self._idle += 1
+            if self._idle == self.epochs:
+                # The load is gone; what is known of the other one is older than it may be.
+                self._switch(self.mode.other, on_trial=False)
+
     def _decide(self) -> None:
         grouped = self.cost[Mode.GROUPED] < self.cost[Mode.PLAIN] * (1 - self.gain)
         self._pause = self._spent / self.share
@@ -129,5 +156,6 @@ class Grouping:
         self._running_out = mode is not self.mode
         self.mode = mode
         self._on_trial = on_trial
+        self._idle = 0
         self._recent.clear()
         self._spent = 0.0

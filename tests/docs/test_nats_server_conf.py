@@ -1,8 +1,9 @@
 """The shipped server configuration: each role can do what it must, and is denied the rest."""
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, aclosing
 from pathlib import Path
 
 import nats
@@ -13,8 +14,9 @@ from nats.aio.client import Client
 
 from aggregates.nix.package import CompletePackageBuild, PackageBuildRequested
 from cim_domain import Domain, Process, reacts
+from cim_domain.client import DomainClient
 from cim_domain.nats.client import round_trip
-from cim_domain.nats.config import load_settings
+from cim_domain.nats.config import NatsSettings, load_settings
 from cim_domain.service import Service
 from cim_domain.settings import load_service_settings
 from tests.docs.production_server import INBOXES, ROLES, password, production_server
@@ -47,6 +49,11 @@ class Installation:
     service: Service
     connections: dict[str, Client]
     denials: dict[str, asyncio.Queue[str]]
+
+    def settings(self, role: str) -> NatsSettings:
+        return load_settings(
+            url=self.url, user=role, password=password(role), inbox_prefix=INBOXES[role]
+        )
 
     async def request(self, role: str, subject: str, payload: object = None) -> dict[str, object]:
         data = b"" if payload is None else orjson.dumps(payload)
@@ -96,7 +103,12 @@ async def installation(tmp_path: Path) -> AsyncIterator[Installation]:
 
     async with AsyncExitStack() as stack:
         url = await stack.enter_async_context(production_server(CONFIGURATION, tmp_path))
-        settings = load_settings(url=url, user="service", password=password("service"))
+        settings = load_settings(
+            url=url,
+            user="service",
+            password=password("service"),
+            inbox_prefix=INBOXES["service"],
+        )
         service = Service(composed(), settings, load_service_settings(views="memory"))
         await stack.enter_async_context(service)
         connections = {}
@@ -112,7 +124,9 @@ async def installation(tmp_path: Path) -> AsyncIterator[Installation]:
         yield Installation(url, service, connections, denials)
 
 
-async def test_the_service_runs_with_its_role(installation: Installation) -> None:
+async def test_the_service_runs_with_its_role(
+    installation: Installation, caplog: pytest.LogCaptureFixture
+) -> None:
     events = await installation.connections["client"].subscribe("nix.event.package.built")
     asked = await installation.request("client", "nix.cmd.package.build", PACKAGE)
     assert asked["status"] == "accepted"
@@ -121,7 +135,8 @@ async def test_the_service_runs_with_its_role(installation: Installation) -> Non
     assert built.headers["X-Correlation-ID"] == asked["correlation_id"]
     health = await installation.request("operator", "health.cim-domain-nix")
     assert health["status"] == "healthy"
-    assert installation.denials["service"].empty()
+    logged = [*caplog.get_records("setup"), *caplog.get_records("call")]
+    assert [one.getMessage() for one in logged if "permission" in one.getMessage().lower()] == []
 
 
 async def test_a_restarted_service_finds_its_streams_and_several_events_commit_at_once(
@@ -152,6 +167,68 @@ async def test_a_client_commands_asks_hears_and_discovers(installation: Installa
     )
     assert orjson.loads(reply.data)["path"] == "/srv/web"
     assert (await installation.request("client", "$SRV.PING"))["name"] == "cim-domain-nix"
+
+
+async def test_the_kits_own_client_works_with_the_role_of_a_client(
+    installation: Installation,
+) -> None:
+    async with DomainClient.open("nix", installation.settings("client")) as nix:
+        created = await nix.send("flake.create", {"path": "/srv/web"})
+        found = await nix.ask("flake.get", {"path": "/srv/web"}, min_sequence=created.sequence)
+        assert found.json()["path"] == "/srv/web"
+        assert (await nix.health())["status"] == "healthy"
+
+
+async def test_the_kits_own_client_reads_the_log_with_the_role_of_an_operator(
+    installation: Installation,
+) -> None:
+    created = await installation.request("client", "nix.cmd.flake.create", {"path": "/srv/web"})
+    async with DomainClient.open("nix", installation.settings("operator")) as nix:
+        stored = [record.metadata.message_type async for record in nix.events()]
+        history = await nix.history("flake", str(created["aggregate_id"]))
+        async with aclosing(nix.follow()) as following:
+            followed = await anext(following)
+    assert stored == ["flake.created"]
+    assert [*history, followed] == [followed, followed]
+
+
+async def test_the_command_line_works_with_the_roles(
+    installation: Installation, tmp_path: Path
+) -> None:
+    commands = [
+        ("client", ["send", "nix.cmd.flake.create", '{"path": "/srv/web"}']),
+        ("client", ["query", "nix.query.flake.list"]),
+        ("client", ["health", "nix"]),
+        ("operator", ["health", "nix"]),
+        ("operator", ["events", "nix"]),
+        ("operator", ["doctor", "nix"]),
+    ]
+    results = await asyncio.gather(
+        *(run_cli(installation, tmp_path, role, command) for role, command in commands)
+    )
+    assert [said for code, said in results if code != 0] == []
+
+
+async def run_cli(
+    installation: Installation, home: Path, role: str, command: list[str]
+) -> tuple[int | None, str]:
+    """The exit code of ``cim-domain`` in a role, and what it says."""
+    process = await asyncio.create_subprocess_exec(
+        str(Path(sys.executable).parent / "cim-domain"),
+        *command,
+        env={
+            "HOME": str(home),
+            "NATS_URL": installation.url,
+            "NATS_USER": role,
+            "NATS_PASSWORD": password(role),
+            "NATS_INBOX_PREFIX": INBOXES[role],
+            "CIM_DOMAIN_VIEWS": "memory",
+        },
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    said, _ = await process.communicate()
+    return process.returncode, said.decode()
 
 
 async def test_a_reader_reads_the_log_through_the_consumer_that_an_operator_makes(
@@ -231,6 +308,7 @@ DENIED_PUBLISHES = {
         "nix.journal.flake.id.created",
         "nix.event.flake.created",
         "nix.dlq.commands",
+        "nix.replay.commands",
         "_INBOX.guessed",
         "_INBOX_reader.guessed",
         "$JS.API.INFO",
@@ -241,6 +319,7 @@ DENIED_PUBLISHES = {
     "reader": (
         "nix.cmd.flake.create",
         "nix.query.flake.get",
+        "nix.replay.commands",
         "nix.journal.flake.id.created",
         "nix.event.flake.created",
         "$JS.API.CONSUMER.CREATE.NIX_EVENTS.reader",
