@@ -29,7 +29,7 @@ async def growth(stage: Stage) -> list[Row]:
     """Row 11: two services on one server, each on a log of its own."""
     filled = await stage.filled()
     rates: dict[str, list[float]] = {LARGE: [], SMALL: []}
-    commands = stage.size(3000, 300)
+    commands = stage.size(1500, 300)
     async with AsyncExitStack() as stack:
         url = await stack.enter_async_context(stage.server(filled.directory))
         for histories in (filled.large, filled.small):

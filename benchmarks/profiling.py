@@ -20,7 +20,7 @@ SHOWN = 40
 
 @frozen
 class Function:
-    """A function, and its share of the samples: by itself, and with all that it calls."""
+    """A function, and its share of the time: by itself, and with all that it calls."""
 
     name: str
     own: float
@@ -40,7 +40,7 @@ async def profile(stage: Stage, console: Console) -> None:
 
 
 def read(output: Path) -> list[Function]:
-    """What the sampling left behind, the most expensive first."""
+    """What the sampling left behind, as shares of the processor time of all threads."""
     content = orjson.loads(output.read_bytes())
     total = content["total"] or 1
     return [
@@ -65,7 +65,7 @@ async def _rebuild(stage: Stage) -> list[Function]:
 
 def _show(console: Console, title: str, functions: list[Function]) -> None:
     for order, key in (("own", _own), ("cumulative", _cumulative)):
-        table = Table(title=f"{title}: most {order} time, % of samples")
+        table = Table(title=f"{title}: most {order} time, % of all processor time")
         for name in ("own", "cumulative", "function"):
             table.add_column(name, justify="left" if name == "function" else "right")
         for one in sorted(functions, key=key, reverse=True)[:SHOWN]:

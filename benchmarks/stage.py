@@ -1,5 +1,7 @@
 """What the benchmarks play on: servers, services and logs, all in one temporary directory."""
 
+import asyncio
+import os
 from asyncio.subprocess import Process
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -34,12 +36,17 @@ class Running:
     client: Client
 
     async def settle(self) -> None:
-        """Wait until the views have taken in everything, so that nothing runs beside a peer."""
+        """Wait until nothing is left over from the round before.
+
+        Not the views' catching up, and no unwritten pages, which the next fsync, that of a peer
+        perhaps, would have to write along.
+        """
         while True:
             reply = await self.client.request(f"health.cim-domain-{DOMAIN}", timeout=30)
             checks = orjson.loads(reply.data)["checks"]
             if not any(check.get("lag", 0) for check in checks.values()):
-                return
+                break
+        await asyncio.to_thread(os.sync)
 
 
 @frozen
@@ -123,8 +130,8 @@ class Stage:
         if self._filled is None:
             filled = Filled(
                 self.new_directory("filled"),
-                Histories(Subjects(DOMAIN, LARGE), self.size(100_000, 5_000), EVENTS_EACH),
-                Histories(Subjects(DOMAIN, SMALL), self.size(1_000, 500), EVENTS_EACH),
+                _spread(LARGE, self.size(100_000, 5_000)),
+                _spread(SMALL, self.size(1_000, 500)),
             )
             # With an fsync for every message it would take ten times as long.
             async with self.server(filled.directory, durable=False) as url:
@@ -132,6 +139,11 @@ class Stage:
                 await fill(url, filled.large)
             self._filled = filled
         return self._filled
+
+
+def _spread(prefix: str, flakes: int) -> Histories:
+    """All flakes grow side by side, so that the events of each lie all over the log."""
+    return Histories(Subjects(DOMAIN, prefix), flakes, EVENTS_EACH, side_by_side=flakes)
 
 
 @asynccontextmanager

@@ -29,7 +29,7 @@ HOT = Aim("6", "commands/s on one hot aggregate ÷ on distinct ones (row 4)", at
 async def durable(stage: Stage) -> list[Row]:
     """Rows 4 and 6."""
     distinct, hot, peers = [], [], []
-    commands = stage.size(4000, 400)
+    commands = stage.size(2500, 400)
     async with stage.running() as at, _peer(stage) as peer:
         creates = _Creates(at.client)
         hot_flake = create_flake("/srv/hot")
@@ -56,7 +56,7 @@ async def default_sync(stage: Stage) -> list[Row]:
     if stage.no_peer:
         return [DEFAULT.skipped(stage.no_peer)]
     distinct, peers = [], []
-    commands = stage.size(6000, 400)
+    commands = stage.size(4000, 400)
     async with stage.running(durable=False) as at, _peer(stage) as peer:
         creates = _Creates(at.client)
         await rate(creates.next(commands), IN_FLIGHT)

@@ -39,7 +39,6 @@ from cim_domain.identity import canonical_id, fresh_id
 from cim_domain.messages import Command, Message, Query
 from cim_domain.nats.client import check_header, check_size
 from cim_domain.nats.config import NatsSettings
-from cim_domain.nats.connection_events import ConnectionChange
 from cim_domain.nats.dead_letter_box import CONSUMER_NAME, DeadLetterBox
 from cim_domain.nats.link import Link
 from cim_domain.nats.requests import NoAnswer
@@ -52,7 +51,14 @@ from cim_domain.store.jetstream import JetStreamEvents
 from cim_domain.store.port import EventRecord
 from cim_domain.subjects import Subjects
 from cim_domain.submission import schedule_headers
-from cim_domain.submitting import Scheduled, Submitted, check_scheduled, due, submitted
+from cim_domain.submitting import (
+    Scheduled,
+    Submitted,
+    check_scheduled,
+    due,
+    submitted,
+    until_final,
+)
 from cim_domain.tracking import NOT_SCHEDULED, CancelCommand, CommandStatus
 
 __all__ = ["Answer", "DomainClient", "NoAnswer", "Scheduled", "Standing", "Submitted"]
@@ -278,38 +284,20 @@ class DomainClient:
         what `status` raises except `NotFound`.
         """
         command_id = _command_id(command_id)
-        news = asyncio.Event()
-
-        async def hear(_: Msg) -> None:
-            news.set()
-
-        def changed(change: ConnectionChange) -> None:
-            # What was told meanwhile has gone by.
-            if change is ConnectionChange.RECONNECTED:
-                news.set()
-
         key = standing_key(command_id, organization_id)
-        # The question follows the subscription on the same connection: nothing is told in between.
-        subscription = await self._link.client.subscribe(self.subjects.outcome(key), cb=hear)
-        stop_listening = self._link.listen(changed)
         try:
             async with asyncio.timeout(timeout):
-                while True:
-                    news.clear()
-                    standing = await self._standing_now(command_id, organization_id)
-                    if standing is not None and standing.final:
-                        return standing
-                    await news.wait()
+                return await until_final(
+                    self._link,
+                    self.subjects.outcome(key),
+                    lambda: self._standing_now(command_id, organization_id),
+                )
         except TimeoutError:
             raise NoAnswer(
                 f"the command {command_id} is not done within {timeout:g} s",
                 code="timeout",
                 details={"command_id": command_id},
             ) from None
-        finally:
-            stop_listening()
-            if self._link.connected:
-                await subscription.unsubscribe()
 
     async def _standing_now(self, command_id: str, organization_id: str | None) -> Standing | None:
         """How a command stands, if that is known; where no service is there, wait for one."""

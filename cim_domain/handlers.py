@@ -92,9 +92,7 @@ class CommandHandler:
             return Outcome.refused(error, metadata)
         return await self._executor.execute(command)
 
-    async def _report(
-        self, request: Request, error: RequestError, command_id: str | None
-    ) -> None:
+    async def _report(self, request: Request, error: RequestError, command_id: str | None) -> None:
         """Log what nobody waits for; keep the command unless the domain itself said no."""
         logger.warning("%s, sent without a reply subject: %s", request.subject, error.message)
         # What a stream has delivered is still there; nobody who may only read can fill this one.

@@ -73,12 +73,19 @@ class ProcessModel:
         }
 
     async def react(self, recorded: Recorded[Event]) -> tuple[Command, ...]:
-        """The commands that follow from the event. Raises what the method raises."""
+        """The commands that follow from the event.
+
+        Raises what the method raises, and `TypeError` where it returns anything but commands.
+        """
         handler = self.events[type(recorded.event)]
         answer: Any = await handler.call(self.process, recorded.event, recorded.metadata)
         if answer is None:
             return ()
-        return (answer,) if isinstance(answer, Command) else tuple(answer)
+        commands = (answer,) if isinstance(answer, Command) else tuple(answer)
+        for one in commands:
+            if not isinstance(one, Command):
+                raise TypeError(f"{where(type(self.process))} returned {one!r:.100}, no command")
+        return commands
 
 
 def read_process(process: Process) -> ProcessModel:

@@ -23,6 +23,7 @@ from cim_domain.projection import ProjectionModel, Projector
 from cim_domain.store.port import EventRecord, Log, Slice
 from cim_domain.subjects import Subjects
 from cim_domain.view import View, Views
+from cim_domain.views.layout import UNFIT
 from cim_domain.views.port import (
     Change,
     CheckpointMoved,
@@ -33,9 +34,6 @@ from cim_domain.views.port import (
 )
 
 logger = logging.getLogger("cim_domain.projections")
-
-UNFIT = "view_value"
-"""The code of the error with which views refuse a value that they cannot keep."""
 
 IDLE_CHECKPOINT = 1000
 """Events that change no view move the stored checkpoint only every so many: writing costs."""

@@ -6,12 +6,13 @@ the event's, so that a repeated reaction has no further effect on the domain.
 
 import logging
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 from cim_domain.codec import read_event
 from cim_domain.dead_letters import DeadLetters
 from cim_domain.deciding import CommandRequest
 from cim_domain.domain import Domain
-from cim_domain.errors import Failed, NotFound, Unavailable
+from cim_domain.errors import Failed, Invalid, NotFound, Unavailable
 from cim_domain.health import Check, HealthStatus, Look
 from cim_domain.identity import derived_id
 from cim_domain.incoming import request_for
@@ -25,6 +26,9 @@ from cim_domain.store.port import EventRecord
 from cim_domain.subjects import Subjects
 
 logger = logging.getLogger("cim_domain.processes")
+
+LAG_ALLOWED = 10_000
+"""Messages that may wait before health says degraded, unless it is set otherwise."""
 
 Execute = Callable[[CommandRequest], Awaitable[Outcome]]
 """Carries out a command of the domain."""
@@ -65,21 +69,16 @@ class ProcessRunner:
         )
 
     async def start(self) -> None:
-        """Begin. Raises `ApiError` and `NoAnswer`."""
+        """Begin. Raises `ConfigurationError`, `ApiError` and `NoAnswer`."""
         await self._subscriber.start()
 
     async def stop(self) -> None:
         """Take nothing new, and return when the reactions under way have ended."""
         await self._subscriber.stop()
 
-    def look(self) -> Look:
-        """How many events wait for this process, for health."""
-
-        async def look() -> Check:
-            pending, handling = await self._subscriber.pending()
-            return Check(HealthStatus.HEALTHY, {"pending": pending, "in_flight": handling})
-
-        return look
+    def look(self, lag_allowed: int = LAG_ALLOWED) -> Look:
+        """How this process fares, for health."""
+        return look_at_subscriber(self._subscriber, lag_allowed)
 
     async def _handle(self, received: Received) -> None:
         record = read_event(
@@ -97,27 +96,67 @@ class ProcessRunner:
                 " more: discard the letter",
                 code="no_reaction",
             )
+        if not metadata.aggregate_version:
+            # The ids of the commands are derived from the event's, and this one has none.
+            raise Invalid(
+                f"the message at sequence {metadata.sequence} is no event that this kit has"
+                " written: its headers are missing or at odds with its subject",
+                code="foreign_event",
+            )
         event = self._domain.read_event(metadata, record.data)
         commands = await self._model.react(Recorded(event, metadata))
-        for number, command in enumerate(commands):
-            await self._send(command, metadata, number)
+        # None is begun while another could not even be sent.
+        requests = [self._request(one, metadata, number) for number, one in enumerate(commands)]
+        for request in requests:
+            await self._carry_out(request)
 
-    async def _send(self, command: Command, cause: Metadata, number: int) -> None:
+    def _request(self, command: Command, cause: Metadata, number: int) -> CommandRequest:
+        if self._domain.commands.get(command.message_type) is not type(command):
+            raise Failed(
+                f"the process {self._model.name} returned {type(command).__name__}, which is a"
+                f" command of no aggregate of the domain {self._domain.name!r}",
+                code="unknown_command",
+            )
         command_id = derived_id(cause.message_id, f"{self._model.name}.{number}")
         metadata = cause.causing(command_id, command.message_type, utc_now(), self._source)
-        outcome = await self._execute(request_for(self._domain, command, metadata))
+        return request_for(self._domain, command, metadata)
+
+    async def _carry_out(self, request: CommandRequest) -> None:
+        outcome = await self._execute(request)
         if outcome.error is None:
             return
+        command_type = request.metadata.message_type
         if outcome.status == "rejected":
             # The domain's answer; to ask again would not change it.
-            logger.info("%s: %s", command.message_type, outcome.error.message)
+            logger.info("%s: %s", command_type, outcome.error.message)
             return
         kind = Unavailable if outcome.error.http == Unavailable.http else Failed
         raise kind(
-            f"{command.message_type}: {outcome.error.message}",
+            f"{command_type}: {outcome.error.message}",
             code=outcome.error.code,
             details=outcome.error.details,
         )
+
+
+def look_at_subscriber(subscriber: Subscriber, lag_allowed: int) -> Look:
+    """Whether messages come, how many wait, and whether some have to be tried again.
+
+    Without its consumer, the look ends with the server's error.
+    """
+
+    async def look() -> Check:
+        state = await subscriber.state()
+        facts: dict[str, Any] = {
+            "pending": state.pending,
+            "in_flight": state.in_flight,
+            "retrying": state.retrying,
+        }
+        if subscriber.trouble is not None:
+            facts["error"] = subscriber.trouble
+        poor = subscriber.trouble is not None or state.retrying or state.pending > lag_allowed
+        return Check(HealthStatus.DEGRADED if poor else HealthStatus.HEALTHY, facts)
+
+    return look
 
 
 def _filter(types: set[str], subjects: Subjects) -> str | None:

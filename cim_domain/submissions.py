@@ -6,8 +6,12 @@ whenever it is delivered. What came of it is kept before the server may forget t
 
 import logging
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
-from cim_domain.dead_letters import DeadLetters
+from attrs import evolve, frozen
+
+from cim_domain.codec import COMMAND_ID
+from cim_domain.dead_letters import DeadLetter, DeadLetters
 from cim_domain.deciding import CommandRequest
 from cim_domain.domain import Domain
 from cim_domain.errors import Conflict, Failed, Rejected, RequestError, Unavailable
@@ -64,7 +68,7 @@ class SubmissionRunner:
                 history=True,
             ),
             self._handle,
-            dead_letters,
+            _Named(dead_letters, self._metadata),
             dead_letter_name=DEAD_LETTERS,
             retries=retries,
             concurrency=CONCURRENCY,
@@ -171,6 +175,29 @@ class SubmissionRunner:
             return read_command(self._domain, metadata, received.headers, received.data).metadata
         except RequestError:
             return metadata
+
+
+@frozen
+class _Named:
+    """Dead letters that have their command's id in the header, where a replay finds it.
+
+    What else the id may come from does not stay in a letter.
+    """
+
+    _letters: DeadLetters
+    _metadata: Callable[[Received], Metadata]
+
+    async def put(self, letter: DeadLetter) -> None:
+        received = Received(
+            letter.subject, letter.headers, letter.data, letter.sequence, letter.deliveries
+        )
+        with suppress(RequestError):
+            command_id = self._metadata(received).message_id
+            letter = evolve(letter, headers={**letter.headers, COMMAND_ID: command_id})
+        await self._letters.put(letter)
+
+    async def count(self) -> int:
+        return await self._letters.count()
 
 
 def is_last_word(error: RequestError) -> bool:

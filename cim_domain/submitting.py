@@ -1,5 +1,7 @@
 """The client's side of commands that are stored first: what is sent, and what came back."""
 
+import asyncio
+from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 
 from attrs import frozen
@@ -7,7 +9,10 @@ from nats.aio.msg import Msg
 
 from cim_domain.errors import Conflict, Invalid, Unavailable
 from cim_domain.metadata import utc_now
+from cim_domain.nats.connection_events import ConnectionChange
 from cim_domain.nats.jetstream import WRONG_LAST_SEQUENCE, ApiError, answer_of
+from cim_domain.nats.link import Link
+from cim_domain.standing import Standing
 from cim_domain.submission import LATEST
 
 
@@ -77,6 +82,39 @@ def check_scheduled(command_id: str, subject: str, reply: Msg, *, fresh: bool) -
                 code="already_scheduled",
                 details={"command_id": command_id},
             ) from error
+
+
+async def until_final(
+    link: Link, subject: str, ask: Callable[[], Awaitable[Standing | None]]
+) -> Standing:
+    """How a command stands as soon as that is final; `subject` is where there is news of it.
+
+    `ask` is called at first, at every news, and when the connection is back: what was told
+    meanwhile has gone by.
+    """
+    news = asyncio.Event()
+
+    async def hear(_: Msg) -> None:
+        news.set()
+
+    def changed(change: ConnectionChange) -> None:
+        if change is ConnectionChange.RECONNECTED:
+            news.set()
+
+    # The question follows the subscription on the same connection: nothing is told in between.
+    subscription = await link.client.subscribe(subject, cb=hear)
+    stop_listening = link.listen(changed)
+    try:
+        while True:
+            news.clear()
+            standing = await ask()
+            if standing is not None and standing.final:
+                return standing
+            await news.wait()
+    finally:
+        stop_listening()
+        if link.connected:
+            await subscription.unsubscribe()
 
 
 def _within(at: datetime, now: datetime) -> datetime:

@@ -128,7 +128,7 @@ async def dead_letters(link: Link, subjects: Subjects) -> Finding:
     count = int(info["state"]["messages"])
     if not count:
         return Finding("dead letters", "ok", "none")
-    advice = f"read them in the stream {stream}: the header X-Dead-Reason says why"
+    advice = f"`cim-domain dlq list {subjects.domain}` says why; replay or discard them"
     return Finding("dead letters", "warn", f"{count} wait for somebody", advice)
 
 

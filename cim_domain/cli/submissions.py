@@ -271,8 +271,12 @@ def _show_standing(session: Session, standing: Standing) -> None:
             at = write_time(standing.at) if standing.at else None
             more = {"status": standing.state, "command": standing.command_id, "at": at}
             more["reason"] = standing.error.message if standing.error else None
-        more |= {"attempts": standing.attempts, "dead letter": standing.dead_letter and "yes"}
-        session.output.show(_rows(more))
+        if standing.attempts > 1:
+            more["attempts"] = standing.attempts
+        if standing.dead_letter:
+            more["dead letter"] = "yes"
+        if more:
+            session.output.show(_rows(more))
     if standing.final and standing.state != "accepted":
         raise Refused
 

@@ -113,8 +113,9 @@ class Consumer:
                     begun = {key: actual[key] for key in _BEGINNING if key in actual}
                     await self._create("update", {**kept, **self._wanted, **begun})
             except ApiError as error:
-                again = error.error_code in _OTHERS_WERE_QUICKER and attempt < _ATTEMPTS - 1
-                if error.status_code >= 500 or not again:
+                if error.status_code >= 500:
+                    raise
+                if error.error_code not in _OTHERS_WERE_QUICKER or attempt == _ATTEMPTS - 1:
                     raise self._refused(error, actual) from error
         await self.state()
 
@@ -179,9 +180,7 @@ class Consumer:
             if setting not in _BEGINNING and (value or None) != (actual.get(setting) or None)
         }
 
-    def _refused(self, error: ApiError, actual: Mapping[str, Any] | None) -> Exception:
-        if error.status_code >= 500:
-            return error
+    def _refused(self, error: ApiError, actual: Mapping[str, Any] | None) -> ConfigurationError:
         if actual is None:
             return ConfigurationError(
                 f"there can be no consumer {self._name} on the stream {self._stream}:"

@@ -18,7 +18,7 @@ from cim_domain.nats.dead_letters import (
     original_headers,
 )
 from cim_domain.nats.direct import StoredMessage, get_by_subject, get_range
-from cim_domain.nats.jetstream import MESSAGE_NOT_FOUND, STREAM_NOT_FOUND, ApiError, call
+from cim_domain.nats.jetstream import STREAM_NOT_FOUND, ApiError, call
 from cim_domain.nats.leader import TIME, message_at
 from cim_domain.nats.link import Link
 
@@ -27,8 +27,6 @@ CONSUMER_NAME = re.compile(r"[a-z0-9_-]{1,200}(\.[a-z0-9_-]{1,200}){0,3}")
 
 PAGE = 100
 """So many letters are read at once; each may be as large as a message can be."""
-
-_SEQUENCE_NOT_FOUND = 10043
 
 
 @frozen(kw_only=True)
@@ -131,7 +129,8 @@ class DeadLetterBox:
         try:
             await call(self._link.requests, f"STREAM.MSG.DELETE.{self._stream}", body)
         except ApiError as error:
-            if error.error_code not in {MESSAGE_NOT_FOUND, _SEQUENCE_NOT_FOUND}:
+            # Its number for a message that is not there stands for other failures, too.
+            if await message_at(self._link.requests, self._stream, sequence) is not None:
                 raise
             raise _no_letter(sequence) from error
 

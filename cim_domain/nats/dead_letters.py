@@ -32,6 +32,7 @@ _ACTS = "Nats-"
 """What headers begin with that act when they are published; kept behind the prefix instead."""
 
 _UNPRINTABLE = re.compile(r"[^\x20-\x7e]+")
+_CODE_LENGTH = 100
 _REASON_LENGTH = 500
 _CUT_ROOM = len(CUT) + len(": 1234567890\r\n")
 
@@ -64,8 +65,9 @@ class StreamDeadLetters:
     async def put(self, letter: DeadLetter) -> None:
         """See `DeadLetters.put`."""
         subject = f"{self._root}.{letter.consumer}"
-        headers, data = _headers(letter), letter.data
-        room = self._link.client.max_payload - header_block_size(headers) - _CUT_ROOM
+        max_payload = self._link.client.max_payload
+        headers, data = _headers(letter, max_payload), letter.data
+        room = max(0, max_payload - header_block_size(headers) - _CUT_ROOM)
         if len(data) > room:
             headers, data = {**headers, CUT: str(len(data))}, data[:room]
         reply = await self._link.requests.one(subject, data, headers=headers, timeout=self._timeout)
@@ -77,12 +79,12 @@ class StreamDeadLetters:
         return int(info["state"]["messages"])
 
 
-def _headers(letter: DeadLetter) -> dict[str, str]:
+def _headers(letter: DeadLetter, max_payload: int) -> dict[str, str]:
     """The letter's own headers and, where there is room for them, those that the message had."""
     own = {
         CONSUMER: letter.consumer,
         SUBJECT: _printable(letter.subject),
-        CODE: letter.code,
+        CODE: _printable(letter.code)[:_CODE_LENGTH].strip(),
         REASON: _printable(letter.reason)[:_REASON_LENGTH].strip(),
         DELIVERIES: str(letter.deliveries),
     }
@@ -97,7 +99,8 @@ def _headers(letter: DeadLetter) -> dict[str, str]:
         if not name.startswith(PREFIX) and _travels(name, value)
     }
     headers = theirs | own
-    return headers if header_block_size(headers) + _CUT_ROOM <= MAX_HEADER_BLOCK else own
+    limit = min(MAX_HEADER_BLOCK, max_payload)
+    return headers if header_block_size(headers) + _CUT_ROOM <= limit else own
 
 
 def original_headers(headers: Mapping[str, str]) -> dict[str, str]:

@@ -128,9 +128,12 @@ class GroupingEvents:
 
     def _sender_ended(self, task: asyncio.Task[None]) -> None:
         self._senders.discard(task)
-        # One that was cancelled, be it by what the store raised, leaves others to be sent.
-        if task.cancelled() and any(not waiting.stored.done() for waiting in self._waiting):
+        # Handed in since it last looked; or it was cancelled, be it by what the store raised.
+        if any(self._can_be_sent(waiting) for waiting in self._waiting):
             self._start_sending()
+
+    def _can_be_sent(self, waiting: _Waiting) -> bool:
+        return not waiting.stored.done() and waiting.name not in self._sending
 
     async def _send_groups(self) -> None:
         # Each is taken only now, so that it holds what was handed in during a turn of the loop.

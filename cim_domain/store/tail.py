@@ -6,27 +6,35 @@ itself until it has caught up with what is kept here.
 """
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
-from cim_domain.errors import CimError
+from cim_domain.errors import CimError, Failed, Unavailable
 from cim_domain.store.port import EventStore, Slice
+
+logger = logging.getLogger("cim_domain.store")
 
 KEEP = 4096
 """So many of the newest records are kept for followers that are a little behind."""
+
+KEEP_BYTES = 16 * 1024 * 1024
+"""So many bytes of events at most, beside one slice of the log, which may be larger."""
 
 
 class SharedTail:
     """`EventStore.follow` for many followers at the cost of one."""
 
-    def __init__(self, store: EventStore, keep: int = KEEP) -> None:
+    def __init__(self, store: EventStore, keep: int = KEEP, keep_bytes: int = KEEP_BYTES) -> None:
         self._store = store
         self._keep = keep
+        self._keep_bytes = keep_bytes
         self._followers = 0
         self._reading: asyncio.Task[None] | None = None
         self._kept: deque[Slice] = deque()
         self._size = 0
+        self._bytes = 0
         self._from = 0
         """All records behind this sequence, up to the newest that was read, are kept."""
         self._failure: CimError | None = None
@@ -34,7 +42,11 @@ class SharedTail:
         self._starting = asyncio.Lock()
 
     async def follow(self, after: int = 0) -> AsyncGenerator[Slice, None]:
-        """See `EventStore.follow`."""
+        """See `EventStore.follow`.
+
+        Raises `Unavailable` where the store is away at the beginning, and whatever ends the
+        reading; following anew begins it anew.
+        """
         self._followers += 1
         try:
             await self._ensure_reading()
@@ -71,8 +83,11 @@ class SharedTail:
         for part in reversed(self._kept):
             if part.records[-1].metadata.sequence <= position:
                 break
-            records = tuple(one for one in part.records if one.metadata.sequence > position)
-            found.append(Slice(records, part.head))
+            if part.records[0].metadata.sequence <= position:
+                records = tuple(one for one in part.records if one.metadata.sequence > position)
+                found.append(Slice(records, part.head))
+            else:
+                found.append(part)
         return found[::-1]
 
     async def _wait_for_more(self, position: int) -> None:
@@ -91,7 +106,7 @@ class SharedTail:
                 return
             self._from = await self._store.head()
             self._kept.clear()
-            self._size = 0
+            self._size = self._bytes = 0
             self._failure = None
             self._reading = asyncio.create_task(self._read(self._from))
 
@@ -107,17 +122,32 @@ class SharedTail:
                 async for part in slices:
                     if part.records:
                         await self._add(part)
+            failure: CimError = Unavailable("the reading of the log came to an end")
         except CimError as error:
-            async with self._changed:
-                self._failure = error
+            failure = error
+        except Exception as error:
+            logger.exception("reading the log failed")
+            failure = Failed(f"reading the log failed: {type(error).__name__}")
+        async with self._changed:
+            # One that was stopped may fail while it ends, when another is in its place.
+            if self._reading is asyncio.current_task():
+                self._failure = failure
                 self._changed.notify_all()
 
     async def _add(self, part: Slice) -> None:
         async with self._changed:
             self._kept.append(part)
             self._size += len(part.records)
-            while self._size > self._keep and len(self._kept) > 1:
+            self._bytes += _bytes(part)
+            while len(self._kept) > 1 and (
+                self._size > self._keep or self._bytes > self._keep_bytes
+            ):
                 oldest = self._kept.popleft()
                 self._size -= len(oldest.records)
+                self._bytes -= _bytes(oldest)
                 self._from = oldest.records[-1].metadata.sequence
             self._changed.notify_all()
+
+
+def _bytes(part: Slice) -> int:
+    return sum(len(record.data) for record in part.records)

@@ -102,9 +102,18 @@ class ViewLayout:
         return self.view.__pydantic_serializer__.to_json(view)
 
 
+UNFIT = "view_value"
+"""The code of the error with which views refuse a value that they cannot keep."""
+
+
 def unfit(view: type[View], field: str, error: ValueError) -> Failed:
     """The error for a view that has a value which cannot be kept."""
-    return Failed(f"{where_of(view)}, {field}: cannot be kept: {error}", code="view_value")
+    return Failed(f"{where_of(view)}, {field}: cannot be kept: {error}", code=UNFIT)
+
+
+def refused_value(why: str) -> Failed:
+    """The error for a view that has a value which the database does not take, now or later."""
+    return Failed(f"the views: a value cannot be kept: {why}", code=UNFIT)
 
 
 def unreadable(view: type[View], error: ValidationError) -> Failed:

@@ -18,12 +18,15 @@ from cim_domain.views.generations import (
     Generation,
     State,
     closed,
-    dropped_by_switch,
+    comes_into_use,
+    first_state,
     fitting,
     gone,
-    live_of,
     may_switch,
     next_number,
+    next_use,
+    plan_switch,
+    standing_in,
     superseded,
 )
 from cim_domain.views.layout import Layouts, read_layouts
@@ -39,7 +42,8 @@ class _Kept:
     """One generation with its rows."""
 
     known: Generation
-    tables: dict[type[View], Table]
+    tables: dict[str, Table]
+    """By the name of the view: two versions of the code have a class each."""
     skipped: set[int] = field(factory=set)
 
 
@@ -57,16 +61,24 @@ class MemoryViews:
         known = self._known(model.name)
         found = fitting(known, model.version, layouts.fingerprint)
         if found is None:
-            state = State.LIVE if live_of(known) is None else State.BUILDING
-            found = self._new(model, layouts, state)
+            found = self._new(model, layouts, first_state(known))
+        elif comes_into_use(known, found):
+            self._become(model.name, found.number, State.LIVE)
         return MemoryStore(self, model, found.number, layouts)
+
+    async def stand_in(self, model: ProjectionModel) -> ViewStore | None:
+        """See `ViewDatabase`."""
+        self._require_open()
+        layouts = read_layouts(model)
+        found = standing_in(self._known(model.name), model.version, layouts.fingerprint)
+        return None if found is None else MemoryStore(self, model, found.number, layouts)
 
     async def rebuild(self, model: ProjectionModel) -> ViewStore:
         """See `ViewDatabase`."""
         self._require_open()
         layouts = read_layouts(model)
         for known in self._known(model.name):
-            if known.state is State.BUILDING:
+            if known.state is State.BUILDING and known.of(model.version, layouts.fingerprint):
                 self._drop(model.name, known.number)
         return MemoryStore(self, model, self._new(model, layouts, State.BUILDING).number, layouts)
 
@@ -77,13 +89,13 @@ class MemoryViews:
         known = self._known(name)
         if not may_switch(known, number, name):
             return False
-        live = live_of(known)
-        if live is not None and live.number == number:
+        if self.is_live(name, number):
             return True
-        for unneeded in dropped_by_switch(known, number):
+        planned = plan_switch(known, number)
+        for unneeded in planned.dropped:
             self._drop(name, unneeded.number)
-        if live is not None:
-            self._become(name, live.number, State.RETIRED)
+        if planned.retired is not None:
+            self._become(name, planned.retired.number, State.RETIRED)
         self._become(name, number, State.LIVE)
         return True
 
@@ -101,7 +113,7 @@ class MemoryViews:
         return found
 
     def is_live(self, name: str, number: int) -> bool:
-        """Whether queries read this generation."""
+        """Whether a generation is its version's live one."""
         return not self._closed and self._kept[name][number].known.state is State.LIVE
 
     def _require_open(self) -> None:
@@ -113,14 +125,16 @@ class MemoryViews:
 
     def _new(self, model: ProjectionModel, layouts: Layouts, state: State) -> Generation:
         number = next_number(self._known(model.name))
-        known = Generation(number, model.version, layouts.fingerprint, 0, state)
-        tables = {view: Table(layouts[view]) for view in model.views}
+        known = Generation(number, model.version, layouts.fingerprint, 0, State.BUILDING)
+        tables = {view.view_name: Table(layouts[view]) for view in model.views}
         self._kept.setdefault(model.name, {})[number] = _Kept(known, tables)
+        self._become(model.name, number, state)
         return known
 
     def _become(self, name: str, number: int, state: State) -> None:
         kept = self._kept[name][number]
-        kept.known = evolve(kept.known, state=state)
+        used = next_use(self._known(name)) if state is State.LIVE else kept.known.used
+        kept.known = evolve(kept.known, state=state, used=used)
 
     def _drop(self, name: str, number: int) -> None:
         self._become(name, number, State.DROPPED)
@@ -138,7 +152,7 @@ class MemoryStore:
 
     @property
     def live(self) -> bool:
-        """Whether queries read this generation."""
+        """See `ViewStore`."""
         return self._database.is_live(self.model.name, self.generation)
 
     async def checkpoint(self) -> int:
@@ -148,7 +162,7 @@ class MemoryStore:
     async def load(self, view: type[V], rows: Iterable[RowKey]) -> dict[RowKey, V]:
         """See `ViewStore`. Raises `Superseded` once the generation has been dropped."""
         self._layouts[view]
-        table = self._database.kept(self.model.name, self.generation).tables[view]
+        table = self._database.kept(self.model.name, self.generation).tables[view.view_name]
         found = {}
         for owner, key in rows:
             row = table.get(comparable(owner), comparable(key))
@@ -161,7 +175,7 @@ class MemoryStore:
         kept = self._taking(expected)
         encoded = [row_of(self._layouts[change.view], change) for change in changes]
         for change, (owner, key, row) in zip(changes, encoded, strict=True):
-            kept.tables[change.view].put(owner, key, row)
+            kept.tables[change.view.view_name].put(owner, key, row)
         kept.known = evolve(kept.known, checkpoint=checkpoint)
 
     async def skip(self, sequence: int, *, expected: int) -> None:
@@ -180,7 +194,7 @@ class MemoryStore:
 
     def _table_to_read(self, view: type[View]) -> Table:
         try:
-            return self._database.kept(self.model.name, self.generation).tables[view]
+            return self._database.kept(self.model.name, self.generation).tables[view.view_name]
         except Superseded as error:
             raise gone(self.model.name, self.generation) from error
 

@@ -1,7 +1,11 @@
 """The port behind which views are kept. Every adapter passes `cim_domain.testing.views`.
 
-A projection's views exist in *generations*. One generation is live: queries read it. Another may
-be built beside it, from the start of the log, and becomes the live one when it has caught up.
+A projection's views exist in *generations*. A version of the code (of its projection, and of its
+views' layout) has one that is live: queries to it are answered from there. Another may be built
+beside it, from the start of the log, and becomes the live one when it has caught up.
+
+Two versions may run side by side, each on its own live generation, while one takes the place of
+the other. Those of earlier versions are dropped when a new version becomes live.
 """
 
 from collections.abc import Iterable, Sequence
@@ -24,7 +28,7 @@ class CheckpointMoved(CimError):
 
 
 class Superseded(CimError):
-    """These views are no longer the live ones, and are not being built either; open them anew."""
+    """These views are not their version's live ones, nor being built; open them anew."""
 
 
 @frozen
@@ -49,7 +53,7 @@ class ViewStore(Protocol):
 
     @property
     def live(self) -> bool:
-        """Whether queries read this generation, as far as this process knows."""
+        """Whether it is its version's live one, as far as this process knows."""
 
     async def checkpoint(self) -> int:
         """The sequence of the last event that these views have taken in; 0 before the first.
@@ -85,19 +89,30 @@ class ViewDatabase(Protocol):
     """The views of all projections of a domain."""
 
     async def open(self, model: ProjectionModel) -> ViewStore:
-        """The live generation, if it is of the projection's version.
+        """The live generation of this version of the projection.
 
         Otherwise one that is being built for this version: an unfinished one, or a new empty one.
-        The first generation of a projection is live from the beginning.
+        The first generation of a projection is live from the beginning. A version counts as used
+        from its opening on.
+        """
+
+    async def stand_in(self, model: ProjectionModel) -> ViewStore | None:
+        """The live generation of another version with the same layout, to be read, not written.
+
+        Queries are answered from there while this version has no live one. Of several, the one
+        used last; None: there is none.
         """
 
     async def rebuild(self, model: ProjectionModel) -> ViewStore:
-        """A new, empty generation beside the live one; unfinished ones are dropped."""
+        """A new, empty generation beside the live one; this version's unfinished are dropped."""
 
     async def switch(self, rebuilt: ViewStore) -> bool:
-        """Make a generation the live one, unless the live one has read further. Says if it did.
+        """Make a generation its version's live one, unless a live one has read further.
 
-        The one before stays readable for those who still hold it, until the next switch.
+        Says whether it is live now. The one before of the same version stays readable for those
+        who still hold it, until the next switch. Where the version had none, the generations of
+        other versions are dropped, save the live one that was used last: its instances go on, and
+        whoever goes back to it finds its views.
         """
 
     async def close(self) -> None:

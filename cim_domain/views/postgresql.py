@@ -8,14 +8,18 @@ from typing import Any
 import sqlalchemy as sa
 from attrs import define, field
 from sqlalchemy.dialects import postgresql
-from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError
 
 from cim_domain.errors import CimError, ConfigurationError, Failed, Unavailable
+from cim_domain.views.layout import refused_value
 
 _CONNECT_SECONDS = 5
 
 _LOCKED = {"40001", "40P01", "55P03", "57014"}
 """A transaction that lost against another, or waited for too long."""
+
+_TOO_LARGE = {"54000"}
+"""A value that an index cannot hold."""
 
 _FULL = {"53100", "53200"}
 _AWAY = ("08", "25006", "53", "57P")
@@ -77,18 +81,31 @@ class PostgresqlBackend:
         number = int.from_bytes(digest, signed=True)
         connection.execute(sa.select(sa.func.pg_advisory_xact_lock(number)))
 
-    def upsert(self, table: sa.Table) -> sa.Insert:
+    def upsert(self, table: sa.Table) -> str:
         """See `Backend`."""
         insert = postgresql.insert(table)
         others = [column.key for column in table.columns if not column.primary_key]
-        return insert.on_conflict_do_update(
+        upsert = insert.on_conflict_do_update(
             index_elements=list(table.primary_key),
             set_={key: insert.excluded[key] for key in others},
         )
+        return str(upsert.compile(self.engine))
 
     def write_many(self, connection: sa.Connection, text: str, rows: list[tuple[Any, ...]]) -> None:
-        """See `Backend`."""
+        """See `Backend`: the driver sends them all before it waits for an answer."""
         connection.exec_driver_sql(text, rows)
+
+    def index(self, connection: sa.Connection, index: sa.Index) -> None:
+        """See `Backend`."""
+        # IF NOT EXISTS looks before it waits: two who look at once would both make it.
+        if index.table is not None:
+            lock = f"LOCK TABLE {index.table.name} IN SHARE UPDATE EXCLUSIVE MODE"
+            connection.exec_driver_sql(lock)
+        connection.execute(sa.schema.CreateIndex(index, if_not_exists=True))
+
+    def filled(self, connection: sa.Connection, table: sa.Table) -> None:
+        """See `Backend`: until it is analyzed, it is taken for nearly empty by every plan."""
+        connection.exec_driver_sql(f"ANALYZE {table.name}")
 
     def position(self, text: sa.ColumnElement[str], part: str) -> sa.ColumnElement[int]:
         """See `Backend`."""
@@ -101,6 +118,8 @@ class PostgresqlBackend:
     def translate(self, error: DBAPIError) -> CimError:
         """See `Backend`."""
         state: str | None = getattr(error.orig, "sqlstate", None)
+        if isinstance(error, DataError | IntegrityError) or state in _TOO_LARGE:
+            return refused_value(f"{self._place}, {state or 'a value that it cannot hold'}")
         if state in _FULL:
             return Unavailable(
                 f"there is no room for the views at {self._place} ({state}): free space there;"

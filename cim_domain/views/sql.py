@@ -11,6 +11,8 @@ projection's version had been raised. A SQLite file that is damaged, or of an ol
 aside, and `SqlViews.recovered` says where.
 """
 
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Self
 
@@ -23,11 +25,14 @@ from cim_domain.view import View
 from cim_domain.views.generations import (
     Generation,
     State,
-    dropped_by_switch,
+    comes_into_use,
+    first_state,
     fitting,
-    live_of,
     may_switch,
     next_number,
+    next_use,
+    plan_switch,
+    standing_in,
 )
 from cim_domain.views.layout import Layouts, read_layouts
 from cim_domain.views.port import ViewStore
@@ -55,7 +60,8 @@ class SqlViews:
     _domain: str
     _registry: Registry = field(init=False, repr=False)
     _threads: Threads = field(init=False, repr=False)
-    _live: dict[str, int] = field(factory=dict, init=False, repr=False)
+    _live: dict[tuple[str, int, str], int] = field(factory=dict, init=False, repr=False)
+    """The live generation of each projection, version and layout, as far as is known here."""
 
     def __attrs_post_init__(self) -> None:
         require_name(self._domain, "domain")
@@ -89,26 +95,63 @@ class SqlViews:
     async def open(self, model: ProjectionModel) -> ViewStore:
         """See `ViewDatabase`. Raises `ConfigurationError`, `ModelError` and `Unavailable`."""
         layouts = read_layouts(model)
-        return await self._threads.write(
-            lambda connection: self._open(connection, model, layouts, anew=False)
+
+        def find(connection: sa.Connection) -> Generation:
+            known = self._lock(connection, model.name)
+            found = fitting(known, model.version, layouts.fingerprint)
+            if found is None:
+                return self._make(connection, model, layouts, known, first_state(known))
+            if comes_into_use(known, found):
+                self._registry.go_live(connection, model.name, found.number, next_use(known))
+            return found
+
+        found = await self._threads.write(find)
+        if found.state is State.LIVE:
+            self._live[model.name, found.version, found.layout] = found.number
+        return self._store(model, found.number, layouts)
+
+    async def stand_in(self, model: ProjectionModel) -> ViewStore | None:
+        """See `ViewDatabase`. Raises as `open` does."""
+        layouts = read_layouts(model)
+        known = await self._threads.write(
+            lambda connection: self._registry.generations(connection, model.name, lock=False)
         )
+        found = standing_in(known, model.version, layouts.fingerprint)
+        return None if found is None else self._store(model, found.number, layouts)
 
     async def rebuild(self, model: ProjectionModel) -> ViewStore:
         """See `ViewDatabase`. Raises `ConfigurationError`, `ModelError` and `Unavailable`."""
         layouts = read_layouts(model)
-        return await self._threads.write(
-            lambda connection: self._open(connection, model, layouts, anew=True)
-        )
+
+        def begin(connection: sa.Connection) -> Generation:
+            known = self._lock(connection, model.name)
+            for one in known:
+                if one.state is State.BUILDING and one.of(model.version, layouts.fingerprint):
+                    self._registry.drop(connection, model.name, one.number)
+            return self._make(connection, model, layouts, known, State.BUILDING)
+
+        made = await self._threads.write(begin)
+        return self._store(model, made.number, layouts)
 
     async def switch(self, rebuilt: ViewStore) -> bool:
-        """See `ViewDatabase`. Raises `Superseded` and `Unavailable`."""
+        """See `ViewDatabase`. Raises `Superseded` and `Unavailable`.
+
+        The indexes are made right before it, each in a transaction of its own: others write, too.
+        """
         name, number = rebuilt.model.name, rebuilt.generation
+        if not await self._threads.write(
+            lambda connection: may_switch(self._lock(connection, name), number, name)
+        ):
+            return False
+        if not rebuilt.live:
+            await self._index(rebuilt.model, number)
         switched = await self._threads.write(
             lambda connection: self._switch(connection, name, number)
         )
-        if switched:
-            self._live[name] = number
-        return switched
+        if switched is None:
+            return False
+        self._live[name, switched.version, switched.layout] = number
+        return True
 
     async def close(self) -> None:
         """See `ViewDatabase`."""
@@ -118,53 +161,66 @@ class SqlViews:
         self._backend.lock_registry(connection)
         self._registry.create(connection)
 
-    def _open(
-        self, connection: sa.Connection, model: ProjectionModel, layouts: Layouts, *, anew: bool
-    ) -> SqlStore:
+    def _lock(self, connection: sa.Connection, name: str) -> list[Generation]:
+        """The generations of a projection, none of which changes until the transaction ends."""
         self._backend.lock_registry(connection)
-        known = self._registry.generations(connection, model.name, lock=anew)
-        live = live_of(known)
-        found = None if anew else fitting(known, model.version, layouts.fingerprint)
-        if anew:
-            for unfinished in known:
-                if unfinished.state is State.BUILDING:
-                    self._registry.drop(connection, model.name, unfinished.number)
-        number = next_number(known) if found is None else found.number
-        tables = {
+        return self._registry.generations(connection, name, lock=True)
+
+    def _make(
+        self,
+        connection: sa.Connection,
+        model: ProjectionModel,
+        layouts: Layouts,
+        known: Sequence[Generation],
+        state: State,
+    ) -> Generation:
+        made = Generation(
+            number=next_number(known),
+            version=model.version,
+            layout=layouts.fingerprint,
+            checkpoint=0,
+            state=state,
+            used=next_use(known) if state is State.LIVE else 0,
+        )
+        tables = list(self._tables(model, made.number, layouts).values())
+        self._registry.add(connection, model.name, made, tables)
+        if state is State.LIVE:
+            for table in tables:
+                for index in table.indexes:
+                    self._backend.index(connection, index)
+        return made
+
+    def _tables(
+        self, model: ProjectionModel, number: int, layouts: Layouts
+    ) -> dict[type[View], ViewTable]:
+        return {
             view: view_table(self._backend, self._domain, model.name, number, layouts[view])
             for view in model.views
         }
-        if found is None:
-            state = State.LIVE if live is None and not anew else State.BUILDING
-            made = Generation(number, model.version, layouts.fingerprint, 0, state)
-            self._registry.add(connection, model.name, made, list(tables.values()))
-            live = made if state is State.LIVE else live
-        if live is not None:
-            self._live[model.name] = live.number
-        return self._store(model, number, layouts, tables)
 
-    def _store(
-        self,
-        model: ProjectionModel,
-        number: int,
-        layouts: Layouts,
-        tables: dict[type[View], ViewTable],
-    ) -> SqlStore:
+    def _store(self, model: ProjectionModel, number: int, layouts: Layouts) -> SqlStore:
+        tables = self._tables(model, number, layouts)
         return SqlStore(
             model, number, self._threads, self._registry, layouts, tables, self._live.get
         )
 
-    def _switch(self, connection: sa.Connection, name: str, number: int) -> bool:
-        self._backend.lock_registry(connection)
-        known = self._registry.generations(connection, name, lock=True)
+    async def _index(self, model: ProjectionModel, number: int) -> None:
+        for kept in self._tables(model, number, read_layouts(model)).values():
+            for index in kept.indexes:
+                await self._threads.write(partial(self._backend.index, index=index))
+            await self._threads.write(partial(self._backend.filled, table=kept.table))
+
+    def _switch(self, connection: sa.Connection, name: str, number: int) -> Generation | None:
+        known = self._lock(connection, name)
         if not may_switch(known, number, name):
-            return False
-        live = live_of(known)
-        if live is not None and live.number == number:
-            return True
-        for unneeded in dropped_by_switch(known, number):
+            return None
+        rebuilt = next(found for found in known if found.number == number)
+        if rebuilt.state is State.LIVE:
+            return rebuilt
+        planned = plan_switch(known, number)
+        for unneeded in planned.dropped:
             self._registry.drop(connection, name, unneeded.number)
-        if live is not None:
-            self._registry.become(connection, name, live.number, State.RETIRED)
-        self._registry.become(connection, name, number, State.LIVE)
-        return True
+        if planned.retired is not None:
+            self._registry.become(connection, name, planned.retired.number, State.RETIRED)
+        self._registry.go_live(connection, name, number, next_use(known))
+        return rebuilt

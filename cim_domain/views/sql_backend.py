@@ -3,9 +3,8 @@
 from pathlib import Path
 from typing import Any, Protocol
 
-from sqlalchemy import ColumnElement, Connection, Engine, Table
+from sqlalchemy import ColumnElement, Connection, Engine, Index, Table
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.sql.dml import Insert
 
 from cim_domain.errors import CimError
 
@@ -33,11 +32,20 @@ class Backend(Protocol):
     def lock_registry(self, connection: Connection) -> None:
         """Let no other process change generations until this transaction ends."""
 
-    def upsert(self, table: Table) -> Insert:
-        """An insert that replaces the row with the same primary key."""
+    def upsert(self, table: Table) -> str:
+        """An insert that replaces the row with the same primary key, for `write_many`.
+
+        The rows that it takes have the table's columns, in their order.
+        """
 
     def write_many(self, connection: Connection, text: str, rows: list[tuple[Any, ...]]) -> None:
         """Execute a statement of the driver's style for each row."""
+
+    def index(self, connection: Connection, index: Index) -> None:
+        """Make an index unless it is there, while others may want to make the same one."""
+
+    def filled(self, connection: Connection, table: Table) -> None:
+        """Take notice that a table which was empty holds all its rows."""
 
     def position(self, text: ColumnElement[str], part: str) -> ColumnElement[int]:
         """Where a text holds a part, character by character, counted from 1; 0: nowhere."""

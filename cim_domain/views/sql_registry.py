@@ -31,7 +31,14 @@ class Registry:
         asked = sa.select(self.table).where(self.table.c.projection == name)
         rows = connection.execute(asked.with_for_update() if lock else asked)
         return [
-            Generation(row.generation, row.version, row.layout, row.checkpoint, State(row.state))
+            Generation(
+                number=row.generation,
+                version=row.version,
+                layout=row.layout,
+                checkpoint=row.checkpoint,
+                state=State(row.state),
+                used=row.used,
+            )
             for row in rows
         ]
 
@@ -48,11 +55,20 @@ class Registry:
                 layout=made.layout,
                 checkpoint=made.checkpoint,
                 state=made.state.value,
+                used=made.used,
                 tables=orjson.dumps(names).decode(),
             )
         )
         for made_table in tables:
             made_table.table.create(connection)
+
+    def go_live(self, connection: sa.Connection, name: str, number: int, used: int) -> None:
+        """Make a generation live, and the one used last."""
+        connection.execute(
+            self.table.update()
+            .where(*self._row(name, number))
+            .values(state=State.LIVE.value, used=used)
+        )
 
     def become(self, connection: sa.Connection, name: str, number: int, state: State) -> None:
         """Set the state of a generation."""
@@ -91,9 +107,7 @@ class Registry:
             self.skipped.insert().values(projection=name, generation=number, sequence=sequence)
         )
 
-    def has_skipped(
-        self, connection: sa.Connection, name: str, number: int, sequence: int
-    ) -> bool:
+    def has_skipped(self, connection: sa.Connection, name: str, number: int, sequence: int) -> bool:
         """Whether a generation was moved over an event. Raises `Superseded`."""
         self.checkpoint(connection, name, number)
         asked = sa.select(self.skipped.c.sequence).where(

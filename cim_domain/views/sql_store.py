@@ -37,12 +37,13 @@ class SqlStore:
     _registry: Registry
     _layouts: Layouts
     _tables: Mapping[type[View], ViewTable]
-    _live: Callable[[str], int | None]
+    _live: Callable[[tuple[str, int, str]], int | None]
 
     @property
     def live(self) -> bool:
-        """Whether queries read this generation, as far as this process knows."""
-        return self._live(self.model.name) == self.generation
+        """See `ViewStore`."""
+        code = self.model.name, self.model.version, self._layouts.fingerprint
+        return self._live(code) == self.generation
 
     @property
     def backend(self) -> Backend:

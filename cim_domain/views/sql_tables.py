@@ -5,12 +5,14 @@ from hashlib import blake2b
 
 import sqlalchemy as sa
 from attrs import frozen
-from sqlalchemy.sql.dml import Delete, Insert
 
 from cim_domain.views.columns import Kind, comparable
 from cim_domain.views.layout import ViewLayout, unfit
 from cim_domain.views.port import Change
 from cim_domain.views.sql_backend import Backend
+
+FORMAT = 2
+"""Counts the shapes of the tables: one of an older shape is never taken for one of these."""
 
 _LONGEST_NAME = 63
 _DIGEST = 10
@@ -43,7 +45,7 @@ def safe_name(*parts: str) -> str:
 def registry_table(domain: str) -> sa.Table:
     """The table of generations: one row for each that ever was."""
     return sa.Table(
-        safe_name("cim_views", domain),
+        safe_name("cim_views", domain, str(FORMAT)),
         sa.MetaData(),
         sa.Column("projection", TEXT, primary_key=True),
         sa.Column("generation", sa.BigInteger, primary_key=True, autoincrement=False),
@@ -51,6 +53,7 @@ def registry_table(domain: str) -> sa.Table:
         sa.Column("layout", TEXT, nullable=False),
         sa.Column("checkpoint", sa.BigInteger, nullable=False),
         sa.Column("state", TEXT, nullable=False),
+        sa.Column("used", sa.BigInteger, nullable=False),
         sa.Column("tables", TEXT, nullable=False),
     )
 
@@ -58,7 +61,7 @@ def registry_table(domain: str) -> sa.Table:
 def skipped_table(domain: str) -> sa.Table:
     """The table of events that a generation was moved over without them."""
     return sa.Table(
-        safe_name("cim_skipped", domain),
+        safe_name("cim_skipped", domain, str(FORMAT)),
         sa.MetaData(),
         sa.Column("projection", TEXT, primary_key=True),
         sa.Column("generation", sa.BigInteger, primary_key=True, autoincrement=False),
@@ -68,10 +71,15 @@ def skipped_table(domain: str) -> sa.Table:
 
 @frozen(eq=False)
 class ViewTable:
-    """One view in one generation: its table, and the texts of the statements that write it."""
+    """One view in one generation: its table, and the texts of the statements that write it.
+
+    The indexes beside the primary key are apart from the table: while it is filled from the start
+    of the log nobody asks for them, and to make them at the end takes a fraction of the time.
+    """
 
     layout: ViewLayout
     table: sa.Table
+    indexes: tuple[sa.Index, ...]
     upsert: str
     delete: str
 
@@ -99,7 +107,8 @@ def view_table(
     backend: Backend, domain: str, projection: str, generation: int, layout: ViewLayout
 ) -> ViewTable:
     """The table of a view. Columns of fields are numbered, so that no field's name matters."""
-    name = safe_name(domain, projection, layout.view.view_name, str(generation))
+    view = layout.view.view_name
+    name = safe_name(domain, projection, view, str(generation), str(FORMAT))
     columns = {
         field: sa.Column(
             f"field_{number}", _TYPES[column.kind], nullable=column.optional, key=field
@@ -115,15 +124,14 @@ def view_table(
         sa.Column("search", TEXT, nullable=False, key=SEARCH),
         *columns.values(),
     )
+    indexes = []
     for field, column in columns.items():
         ordered = backend.ascending(column) if layout.columns[field].optional else column
-        sa.Index(safe_name(name, column.name), table.c[OWNER], ordered, table.c[KEY])
-    delete = table.delete().where(
-        table.c[OWNER] == sa.bindparam("at_owner"), table.c[KEY] == sa.bindparam("at_key")
-    )
-    return ViewTable(layout, table, _text(backend, backend.upsert(table)), _text(backend, delete))
-
-
-def _text(backend: Backend, statement: Insert | Delete) -> str:
-    """A statement in the driver's own style, its parameters in the order of the columns."""
-    return str(statement.compile(backend.engine))
+        indexes.append(
+            sa.Index(safe_name(name, column.name), table.c[OWNER], ordered, table.c[KEY])
+        )
+    # Else making the table would make them, too.
+    table.indexes.clear()
+    at = [column == sa.bindparam(f"at_{column.name}") for column in table.primary_key]
+    delete = str(table.delete().where(*at).compile(backend.engine))
+    return ViewTable(layout, table, tuple(indexes), backend.upsert(table), delete)

@@ -63,17 +63,25 @@ class SqliteBackend:
     def lock_registry(self, connection: sa.Connection) -> None:
         """See `Backend`: a transaction that writes is alone from its beginning."""
 
-    def upsert(self, table: sa.Table) -> sa.Insert:
+    def upsert(self, table: sa.Table) -> str:
         """See `Backend`."""
         insert = sqlite.insert(table)
-        return insert.on_conflict_do_update(
+        upsert = insert.on_conflict_do_update(
             index_elements=list(table.primary_key),
             set_={column.key: insert.excluded[column.key] for column in _others(table)},
         )
+        return str(upsert.compile(self.engine))
 
     def write_many(self, connection: sa.Connection, text: str, rows: list[tuple[Any, ...]]) -> None:
         """See `Backend`."""
         connection.exec_driver_sql(text, rows)
+
+    def index(self, connection: sa.Connection, index: sa.Index) -> None:
+        """See `Backend`."""
+        connection.execute(sa.schema.CreateIndex(index, if_not_exists=True))
+
+    def filled(self, connection: sa.Connection, table: sa.Table) -> None:
+        """See `Backend`: plans do not depend on it."""
 
     def position(self, text: sa.ColumnElement[str], part: str) -> sa.ColumnElement[int]:
         """See `Backend`."""

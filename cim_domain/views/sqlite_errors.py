@@ -4,6 +4,7 @@ import sqlite3
 from pathlib import Path
 
 from cim_domain.errors import Failed, RequestError, Unavailable
+from cim_domain.views.layout import refused_value
 
 _FULL = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE}
 _LOCKED = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
@@ -13,6 +14,7 @@ _AWAY = {
     sqlite3.SQLITE_PERM,
     sqlite3.SQLITE_READONLY,
 }
+_UNFIT = {sqlite3.SQLITE_TOOBIG, sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_MISMATCH}
 _DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 
 
@@ -49,4 +51,6 @@ def translated(path: Path, error: BaseException | None) -> RequestError:
             " aside and builds the views anew",
             code="views_damaged",
         )
+    if code & 0xFF in _UNFIT:
+        return refused_value(f"{path}, {name}")
     return Failed(f"the views {path} failed: {name}", code="views_failed")

@@ -14,10 +14,8 @@ from pathlib import Path
 from attrs import define, field
 
 from cim_domain.errors import ConfigurationError, Unavailable
+from cim_domain.views.sql_tables import FORMAT
 from cim_domain.views.sqlite_errors import is_damage, translated
-
-FORMAT = 1
-"""Counts the shapes of the registry, in `PRAGMA user_version`."""
 
 APPLICATION = 0x43494D56
 """Says that a file holds views, in `PRAGMA application_id`."""
@@ -27,7 +25,7 @@ log = logging.getLogger(__name__)
 
 @define(eq=False)
 class SqliteFile:
-    """One file. Methods block."""
+    """One file. Methods block. Its `FORMAT` is in `PRAGMA user_version`."""
 
     path: Path
     _patience: float

@@ -179,6 +179,21 @@ async def test_the_kits_own_client_works_with_the_role_of_a_client(
         assert (await nix.health())["status"] == "healthy"
 
 
+async def test_a_client_has_commands_stored_scheduled_and_cancelled(
+    installation: Installation,
+) -> None:
+    async with DomainClient.open("nix", installation.settings("client")) as nix:
+        stored = await nix.submit("flake.create", {"path": "/srv/web"})
+        assert (await nix.wait_for(stored.command_id, timeout=10)).state == "accepted"
+        update = {"path": "/srv/web"}
+        soon = await nix.schedule("flake.update", update, after=0.2)
+        never = await nix.schedule("flake.update", update, after=3600)
+        assert await nix.cancel(never.command_id)
+        assert (await nix.wait_for(never.command_id, timeout=10)).state == "cancelled"
+        assert (await nix.wait_for(soon.command_id, timeout=10)).state == "accepted"
+        assert (await nix.status(stored.command_id)).attempts == 1
+
+
 async def test_the_kits_own_client_reads_the_log_with_the_role_of_an_operator(
     installation: Installation,
 ) -> None:
@@ -315,6 +330,11 @@ DENIED_PUBLISHES = {
         "$JS.API.STREAM.INFO.NIX_EVENTS",
         "$JS.API.DIRECT.GET.NIX_EVENTS",
         "$JS.API.CONSUMER.CREATE.NIX_EVENTS.mine",
+        "$JS.API.STREAM.PURGE.NIX_COMMANDS",
+        "$JS.API.STREAM.MSG.GET.NIX_COMMANDS",
+        "$JS.API.DIRECT.GET.KV_nix_outcomes",
+        "$KV.nix_outcomes.guessed",
+        "nix.outcome.guessed",
     ),
     "reader": (
         "nix.cmd.flake.create",

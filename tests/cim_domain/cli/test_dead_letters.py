@@ -2,7 +2,7 @@
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from importlib import import_module
 from pathlib import Path
@@ -21,7 +21,7 @@ from cim_domain.nats.link import Link
 from cim_domain.nats.requests import NoAnswer
 from cim_domain.nats.server import find_url
 from cim_domain.subjects import Subjects
-from cim_domain.testing.process import ServiceProcess, service_process
+from cim_domain.testing.process import ServiceProcess, clean_environment, service_process
 
 T = TypeVar("T")
 NIX = Subjects("nix")
@@ -268,9 +268,10 @@ class Started(Event, type="work.started", version=2):
     name: str
     size: int
 
-    @upcasts(1)
-    def sized(data):
-        return {**data, "size": 1}
+
+@upcasts(Started, 1)
+def sized(data):
+    return {**data, "size": 1}
 
 
 class Finished(Event, type="work.finished"):
@@ -288,6 +289,10 @@ class Work(Aggregate, key="name"):
     @decides
     def finish(self, command: Finish) -> Finished:
         return Finished(name=command.name)
+
+    @evolves
+    def was_started(self, event: Started) -> "Work":
+        return self
 
     @evolves
     def was_finished(self, event: Finished) -> "Work":
@@ -369,8 +374,6 @@ def test_a_service_that_is_killed_within_a_replay_leaves_the_letter(works, servi
     (works / "broken").touch()
 
     def started() -> Any:
-        from cim_domain.testing.process import clean_environment
-
         return service_process(
             "works",
             data_directory=works / "data",
@@ -411,7 +414,7 @@ def test_a_service_that_is_killed_within_a_replay_leaves_the_letter(works, servi
 async def letter_there(client: DomainClient) -> None:
     async with asyncio.timeout(10):
         while not (await client.dead_letters.overview()).counts:
-            await asyncio.sleep(0.01)
+            pass
 
 
 def read_when_there(pipe: Path) -> str:

@@ -176,6 +176,17 @@ async def test_headers_that_cannot_be_read_make_a_dead_letter(
     assert letter.headers["X-Dead-Code"] == code
 
 
+async def test_a_dead_letter_has_the_commands_id_wherever_that_came_from(
+    service: Service, link: Link, subjects: Subjects
+) -> None:
+    put = await link.client.subscribe(subjects.dead_letters)
+    message_id = str(uuid4())
+    await publish(link, subjects.submit(ADD), b"{", {"Nats-Msg-Id": message_id})
+    letter = await put.next_msg(SOON)
+    assert letter.headers is not None
+    assert letter.headers["X-Command-ID"] == message_id
+
+
 async def test_the_domains_no_is_final_and_no_dead_letter(
     service: Service, client: DomainClient, link: Link, subjects: Subjects
 ) -> None:
