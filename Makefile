@@ -37,7 +37,7 @@ bench: install ## print the benchmark tables
 lock: ## resolve the dependencies anew; the lock holds versions and hashes, no addresses
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet uv
-	$(BIN)/uv pip compile pyproject.toml --extra dev --extra postgresql --generate-hashes --universal \
+	$(BIN)/uv pip compile pyproject.toml --extra dev --extra postgresql --extra prometheus --extra bench --generate-hashes --universal \
 	  --python-version 3.11 --no-header --no-annotate --no-emit-index-url --quiet -o requirements/dev.txt
 
 clean: ## remove what the other targets made

@@ -4,11 +4,14 @@ Any replica answers, so what comes may be a little behind; whoever reads must ch
 complete. Never with a wildcard: that scans the stream and stalls its writers.
 """
 
+from collections.abc import Mapping
+
 import orjson
 from attrs import frozen
 from nats.aio.msg import Msg
 
 from cim_domain.errors import Unavailable
+from cim_domain.nats.headers import Headers
 from cim_domain.nats.requests import Requests
 
 PAGE = 1000
@@ -17,13 +20,17 @@ PAGE = 1000
 PAGE_BYTES = 16 * 1024 * 1024
 
 
+_SUBJECT = b"\r\nNats-Subject: "
+_SEQUENCE = b"\r\nNats-Sequence: "
+
+
 @frozen
 class StoredMessage:
     """A message as the stream holds it."""
 
     subject: str
     sequence: int
-    headers: dict[str, str]
+    headers: Mapping[str, str]
     data: bytes
 
 
@@ -91,14 +98,22 @@ async def _page(
 
 def _ends(message: Msg) -> bool:
     # Whatever headers a message was stored with, the server adds its place.
-    return "Nats-Sequence" not in (message.headers or {})
+    headers = message.headers or {}
+    if isinstance(headers, Headers):
+        return _SEQUENCE not in headers.lines
+    return "Nats-Sequence" not in headers
 
 
 def _stored(message: Msg) -> StoredMessage:
-    headers = message.headers or {}
-    return StoredMessage(
-        subject=headers["Nats-Subject"],
-        sequence=int(headers["Nats-Sequence"]),
-        headers=headers,
-        data=message.data,
-    )
+    headers: Mapping[str, str] = message.headers or {}
+    if isinstance(headers, Headers):
+        subject, sequence = _last(headers.lines, _SUBJECT), _last(headers.lines, _SEQUENCE)
+    else:
+        subject, sequence = headers["Nats-Subject"], headers["Nats-Sequence"]
+    return StoredMessage(subject, int(sequence), headers, message.data)
+
+
+def _last(lines: bytes, start: bytes) -> str:
+    """What follows the last occurrence of `start`: the server's own, which come behind all else."""
+    place = lines.rindex(start) + len(start)
+    return lines[place : lines.index(b"\r", place)].decode()
