@@ -16,13 +16,13 @@ from nats.aio.msg import Msg
 from nats.js.api import AckPolicy, ConsumerConfig
 
 from cim_domain import Domain
+from cim_domain.adapters import open_views
 from cim_domain.dead_letters import DeadLetters
 from cim_domain.nats.config import load_settings
 from cim_domain.nats.dead_letters import StreamDeadLetters
 from cim_domain.nats.link import Link
 from cim_domain.projecting import ProjectionRunner
 from cim_domain.running import run
-from cim_domain.service import open_views
 from cim_domain.settings import load_service_settings
 from cim_domain.store.jetstream import JetStreamEvents
 from cim_domain.subjects import Subjects

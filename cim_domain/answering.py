@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
+from time import perf_counter
 from typing import Any
 
 import orjson
@@ -13,6 +14,7 @@ from cim_domain.domain import Domain
 from cim_domain.errors import Busy, Failed, NotFound, RequestError, Unavailable
 from cim_domain.incoming import organization, read_message
 from cim_domain.messages import Query
+from cim_domain.observing import NoObserver, Observer
 from cim_domain.projecting import ProjectionRunner
 from cim_domain.views.generations import VIEWS_REPLACED
 
@@ -26,6 +28,8 @@ class Reply:
     data: bytes
     headers: Mapping[str, str]
     problem: str | None = None
+    code: str | None = None
+    """Of an error."""
 
     @classmethod
     def error(cls, error: RequestError) -> "Reply":
@@ -34,6 +38,7 @@ class Reply:
             orjson.dumps({"error": error.as_dict()}),
             error_headers(error.http, error.message),
             error.message,
+            error.code,
         )
 
 
@@ -66,6 +71,7 @@ class Answerer:
         wait: float = 5.0,
         patience: float = 30.0,
         own: Mapping[str, OwnQuery] | None = None,
+        observer: Observer | None = None,
     ) -> None:
         self._domain = domain
         self._own = own or {}
@@ -73,6 +79,7 @@ class Answerer:
         self._limit = limit
         self._wait = wait
         self._patience = patience
+        self._observer = observer or NoObserver()
         self._in_flight = 0
 
     @property
@@ -82,6 +89,12 @@ class Answerer:
 
     async def answer(self, message_type: str, headers: Mapping[str, str], data: bytes) -> Reply:
         """The reply to a query. What goes wrong is in the reply."""
+        started = perf_counter()
+        reply = await self._reply(message_type, headers, data)
+        self._observer.query(message_type, reply.code, perf_counter() - started)
+        return reply
+
+    async def _reply(self, message_type: str, headers: Mapping[str, str], data: bytes) -> Reply:
         if self._in_flight >= self._limit:
             return Reply.error(Busy(f"{self._in_flight} queries are in flight; ask again later"))
         self._in_flight += 1
@@ -114,18 +127,15 @@ class Answerer:
             )
         model, answer = found
         organization_id = organization(headers)
-        min_sequence = whole_number(headers, MIN_SEQUENCE)
+        min_sequence = whole_number(headers, MIN_SEQUENCE) or 0
         query = read_message(answer.query, data or b"{}")
         runner = self._runners[model.name]
-        if min_sequence is not None:
-            await runner.reached(min_sequence, self._wait)
-        # Read before the views are: what is answered is never older than what is said.
-        sequence = runner.position
+        reading = await runner.reading(organization_id, min_sequence, self._wait)
         try:
-            result = await answer.ask(query, runner.reader(organization_id))
+            result = await answer.ask(query, reading.views)
         except Unavailable as error:
             if error.code != VIEWS_REPLACED or not await runner.reopened(self._wait):
                 raise
-            sequence = runner.position
-            result = await answer.ask(query, runner.reader(organization_id))
-        return Reply(answer.result.dump_json(result), {SEQUENCE: str(sequence)})
+            reading = await runner.reading(organization_id, min_sequence, self._wait)
+            result = await answer.ask(query, reading.views)
+        return Reply(answer.result.dump_json(result), {SEQUENCE: str(reading.sequence)})

@@ -11,8 +11,8 @@ from datetime import UTC, datetime
 from cim_domain.errors import Invalid
 from cim_domain.identity import NAMESPACE, caused_id
 from cim_domain.metadata import Metadata
-from cim_domain.nats.headers import Headers
 from cim_domain.store.port import EventRecord
+from cim_domain.unread import UnreadHeaders
 
 MESSAGE_ID = "Nats-Msg-Id"
 EVENT_ID = "X-Event-ID"
@@ -92,7 +92,7 @@ def read_event(
     the log goes on, and whoever needs this event refuses it.
     """
     found = headers or {}
-    written = isinstance(found, Headers) and _AS_WRITTEN.fullmatch(found.lines)
+    written = isinstance(found, UnreadHeaders) and _AS_WRITTEN.fullmatch(found.lines)
     if written:
         return _written(subject, written, data, sequence, source)
     try:

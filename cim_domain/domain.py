@@ -104,7 +104,8 @@ class Domain:
         """The event in a record of the log, in the shape that the code knows today.
 
         Raises `Failed` where the code cannot know: ``unknown_event`` for a type it does not have,
-        ``newer_event`` for a version after its own, ``corrupt_event`` where the data do not fit.
+        ``newer_event`` for a version after its own, ``corrupt_event`` where the data do not fit,
+        ``foreign_event`` for a message that the kit has not written.
         """
         event = self.events.get(metadata.message_type)
         place = {
@@ -112,6 +113,13 @@ class Domain:
             "version": metadata.schema_version,
             "sequence": metadata.sequence,
         }
+        if not metadata.aggregate_version:
+            raise Failed(
+                f"the message at sequence {metadata.sequence} is no event that this kit has"
+                " written: its headers are missing or at odds with its subject",
+                code="foreign_event",
+                details=place,
+            )
         if event is None:
             raise Failed(
                 f"the log holds an event of type {metadata.message_type!r} (sequence"

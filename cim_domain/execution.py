@@ -129,10 +129,10 @@ class Executor:
         rules, aggregate_id = lane.rules, lane.aggregate_id
         requests = [work.request for work in works]
         known = await self._repository.recall(rules.model, aggregate_id)
-        if any(known.commands.may_have_forgotten(one.metadata.message_id) for one in requests):
-            known = await self._repository.replay(rules.model, aggregate_id)
         fresh = False
         for attempt in range(ATTEMPTS):
+            if any(known.commands.may_have_forgotten(one.metadata.message_id) for one in requests):
+                known = await self._repository.replay(rules.model, aggregate_id)
             verdicts = decide_run(rules, known, requests)
             records = tuple(event for verdict in verdicts for event in verdict.events)
             if records:

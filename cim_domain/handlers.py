@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Awaitable, Callable, Mapping
+from time import perf_counter
 from typing import Any
 
 from attrs import frozen
@@ -22,8 +23,9 @@ from cim_domain.incoming import (
     refuse_delivery,
 )
 from cim_domain.messages import Command
-from cim_domain.metadata import utc_now
+from cim_domain.metadata import Clock, utc_now
 from cim_domain.nats.responder import Request, Response
+from cim_domain.observing import NoObserver, Observer
 from cim_domain.outcome import Outcome
 from cim_domain.subjects import Subjects
 
@@ -54,15 +56,20 @@ class CommandHandler:
         executor: Executor,
         dead_letters: DeadLetters,
         own: Mapping[str, OwnCommand] | None = None,
+        observer: Observer | None = None,
+        clock: Clock = utc_now,
     ) -> None:
         self._domain = domain
         self._own = own or {}
         self._subjects = subjects
         self._executor = executor
         self._dead_letters = dead_letters
+        self._observer = observer or NoObserver()
+        self._clock = clock
 
     async def handle(self, request: Request) -> Response:
         """Carry out the command."""
+        started = perf_counter()
         try:
             outcome = await self.carry_out(request, fresh_id)
         except Exception as error:
@@ -70,6 +77,8 @@ class CommandHandler:
             outcome = Outcome.refused(Failed(f"the service failed: {type(error).__name__}"))
         if outcome.error is not None and not request.reply:
             await self._report(request, outcome.error, outcome.command_id)
+        message_type = ".".join(request.subject.split(".")[-2:])
+        self._observer.command(message_type, outcome, perf_counter() - started)
         return _response(outcome)
 
     def error(self, error: RequestError) -> Response:
@@ -82,7 +91,7 @@ class CommandHandler:
         try:
             refuse_delivery(request.headers, request.reply)
             message_type = self._subjects.type_in(request.subject)
-            metadata = command_metadata(message_type, request.headers, ids, utc_now)
+            metadata = command_metadata(message_type, request.headers, ids, self._clock)
             if own := self._own.get(message_type):
                 asked = read_message(own.command, request.data)
                 await own.carry_out(asked, metadata.organization_id)

@@ -18,6 +18,7 @@ from cim_domain.codec import write_time
 from cim_domain.dead_letters import DeadLetters
 from cim_domain.errors import CimError
 from cim_domain.metadata import Clock
+from cim_domain.nats.subscriber import Subscriber
 from cim_domain.projecting import ProjectionStatus, RunnerState
 
 logger = logging.getLogger("cim_domain.health")
@@ -120,11 +121,14 @@ def look_at_projection(
         lag = max(0, end - status.position)
         poor = status.state in {RunnerState.STOPPED, RunnerState.WAITING} or lag > lag_allowed
         facts: dict[str, Any] = {
+            "version": status.version,
             "state": status.state,
             "position": status.position,
             "lag": lag,
             "generation": status.generation,
         }
+        if status.answers_from not in {None, status.generation}:
+            facts["answers_from"] = status.answers_from
         if status.error:
             facts["error"] = status.error
         return Check(HealthStatus.DEGRADED if poor else HealthStatus.HEALTHY, facts)
@@ -139,5 +143,26 @@ def look_at_dead_letters(letters: DeadLetters) -> Look:
         count = await letters.count()
         status = HealthStatus.DEGRADED if count else HealthStatus.HEALTHY
         return Check(status, {"count": count})
+
+    return look
+
+
+def look_at_subscriber(subscriber: Subscriber, lag_allowed: int) -> Look:
+    """Whether messages come, how many wait, and whether some have to be tried again.
+
+    Without its consumer, the look ends with the server's error.
+    """
+
+    async def look() -> Check:
+        state = await subscriber.state()
+        facts: dict[str, Any] = {
+            "pending": state.pending,
+            "in_flight": state.in_flight,
+            "retrying": state.retrying,
+        }
+        if subscriber.trouble is not None:
+            facts["error"] = subscriber.trouble
+        poor = subscriber.trouble is not None or state.retrying or state.pending > lag_allowed
+        return Check(HealthStatus.DEGRADED if poor else HealthStatus.HEALTHY, facts)
 
     return look

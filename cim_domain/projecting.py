@@ -7,27 +7,26 @@ between any two steps repeats nothing and drops nothing.
 import asyncio
 import logging
 import random
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing, suppress
 from enum import StrEnum
 
 from attrs import frozen
 
 from cim_domain.backoff import Backoff
+from cim_domain.batching import Batch, Step, rows_of, step_of
 from cim_domain.codec import event_headers
 from cim_domain.dead_letters import DeadLetter, DeadLetters
 from cim_domain.domain import Domain
 from cim_domain.errors import CimError, Failed, RequestError, Unavailable
-from cim_domain.messages import Event
 from cim_domain.projection import ProjectionModel, Projector
 from cim_domain.store.port import EventRecord, Log, Slice
 from cim_domain.subjects import Subjects
-from cim_domain.view import View, Views
+from cim_domain.view import Views
 from cim_domain.views.layout import UNFIT
 from cim_domain.views.port import (
     Change,
     CheckpointMoved,
-    RowKey,
     Superseded,
     ViewDatabase,
     ViewStore,
@@ -38,8 +37,14 @@ logger = logging.getLogger("cim_domain.projections")
 IDLE_CHECKPOINT = 1000
 """Events that change no view move the stored checkpoint only every so many: writing costs."""
 
+REST = 0.01
+"""Seconds between the transactions of a projection that is up to date, unless a query waits."""
+
 REPLACED_CHECK = 1.0
 """Seconds between looks whether another process has put other views in the place of these."""
+
+STAND_IN_CHECK = 0.05
+"""Seconds between looks how far the views of another version are, while a query waits for them."""
 
 _RETRY = Backoff(first_delay=0.1, ceiling=5)
 
@@ -74,11 +79,21 @@ class ProjectionStatus:
     position: int
     head: int
     error: str | None
+    answers_from: int | None
+    """The generation that queries read; None: they are answered `rebuilding`."""
 
     @property
     def lag(self) -> int:
         """How many events of the log it has not read yet."""
         return max(0, self.head - self.position)
+
+
+@frozen
+class Reading:
+    """What a query reads, and the sequence of the last event that is in there."""
+
+    views: Views
+    sequence: int
 
 
 class _Poison(Exception):
@@ -102,7 +117,9 @@ class ProjectionRunner:
         dead_letters: DeadLetters,
         subjects: Subjects,
         on_poison: OnPoison = OnPoison.STOP,
+        on_status: Callable[[ProjectionStatus], None] | None = None,
     ) -> None:
+        """`on_status` is told how it fares whenever it has gone on, waits, or has stopped."""
         self._domain = domain
         self._model = model
         self._log = log
@@ -110,6 +127,7 @@ class ProjectionRunner:
         self._dead_letters = dead_letters
         self._subjects = subjects
         self._on_poison = on_poison
+        self._on_status = on_status
         self._projectors: dict[str, tuple[Projector, ...]] = {
             event.message_type: projectors for event, projectors in model.events.items()
         }
@@ -117,6 +135,8 @@ class ProjectionRunner:
         self._readable = False
         """Whether the views were live when they were opened, or since: so long as no others are
         open, queries read them even where another process has replaced them."""
+        self._stand_in: ViewStore | None = None
+        """What queries read before: another version's live views, which look the same."""
         self._replaced = False
         self._opened = asyncio.Event()
         self._look = asyncio.Event()
@@ -126,6 +146,7 @@ class ProjectionRunner:
         self._state = RunnerState.STARTING
         self._error: str | None = None
         self._waiting: list[tuple[int, asyncio.Future[None]]] = []
+        self._waited_for = asyncio.Event()
         self._failures = 0
         self._stopped_at: int | None = None
         """The event that stopped it, until it is behind it: its letter is written once."""
@@ -143,6 +164,7 @@ class ProjectionRunner:
             position=self._position,
             head=max(self._head, self._position),
             error=self._error,
+            answers_from=self._answers_from(),
         )
 
     @property
@@ -155,14 +177,38 @@ class ProjectionRunner:
 
         Raises `Unavailable` (``rebuilding``) while they are being built for this version.
         """
-        if self._views is None or not (self._readable or self._views.live):
-            raise Unavailable(
-                f"the views of {self._model.name} are being built:"
-                f" {self._position} of {max(self._head, self._position)} events are read",
-                code="rebuilding",
-                details={"position": self._position, "head": self._head},
-            )
-        return self._views.reader(organization_id)
+        views = self._own_live()
+        if views is None:
+            raise self._rebuilding()
+        return views.reader(organization_id)
+
+    async def reading(
+        self, organization_id: str | None, min_sequence: int = 0, seconds: float = 0
+    ) -> Reading:
+        """What a query reads, once the event at `min_sequence` is in there.
+
+        While the views are being built for this version, those of the version before are read if
+        they have the same layout. Raises `Unavailable`: ``rebuilding`` where there are none,
+        ``behind`` where it takes longer than `seconds`.
+        """
+        if self._stand_in is None:
+            if self._position < min_sequence:
+                await self.reached(min_sequence, seconds)
+            # Read before the views are: what is answered is never older than what is said.
+            sequence = self._position
+            return Reading(self.reader(organization_id), sequence)
+        reading = await self._reading_stand_in(organization_id)
+        if reading.sequence >= min_sequence:
+            return reading
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while reading.sequence < min_sequence:
+                    # Others write these views, if anybody does, and they tell nobody.
+                    await asyncio.sleep(STAND_IN_CHECK)
+                    reading = await self._reading_stand_in(organization_id)
+        if reading.sequence < min_sequence:
+            raise self._behind(reading.sequence, min_sequence, seconds)
+        return reading
 
     async def reached(self, sequence: int, seconds: float) -> None:
         """Wait until the views have taken in the event at `sequence`.
@@ -174,22 +220,21 @@ class ProjectionRunner:
         arrived: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         entry = (sequence, arrived)
         self._waiting.append(entry)
+        self._waited_for.set()
         try:
             async with asyncio.timeout(seconds):
                 await arrived
         except TimeoutError:
-            raise Unavailable(
-                f"the views of {self._model.name} have read up to {self._position}, not to"
-                f" {sequence}, within {seconds:g} s",
-                code="behind",
-                details={"sequence": self._position, "min_sequence": sequence},
-            ) from None
+            raise self._behind(self._position, sequence, seconds) from None
         finally:
             with suppress(ValueError):
                 self._waiting.remove(entry)
 
     async def reopened(self, seconds: float) -> bool:
         """Look at once whether other views have taken the place of these; whether it has them."""
+        if self._stand_in is not None:
+            # Whether it is still the one to read is looked up at every reading.
+            return True
         opened = self._opened
         self._look.set()
         try:
@@ -203,9 +248,11 @@ class ProjectionRunner:
         """Open the views. Raises `ConfigurationError` and `Unavailable`."""
         views = await self._database.open(self._model)
         checkpoint = await views.checkpoint()
+        stand_in = None if views.live else await self._database.stand_in(self._model)
         # At once, so that no query meets views with the position of others. Another generation
         # may well have read less than the one before it.
         self._views, self._replaced, self._readable = views, False, views.live
+        self._stand_in = stand_in
         self._checkpoint = self._position = checkpoint
         self._move_to(checkpoint)
         self._opened.set()
@@ -279,6 +326,7 @@ class ProjectionRunner:
                 self._state, self._error = RunnerState.STOPPED, poison.error.message
                 self._stopped_at = poison.record.metadata.sequence
                 logger.error("projection %s stops: %s", self._model.name, self._error)  # noqa: TRY400
+                self._tell()
                 if self._retry is not None and not self._retry.done():
                     self._retry.set_exception(poison.error)
                     self._retry.exception()
@@ -310,6 +358,44 @@ class ProjectionRunner:
         if self._views is not None and self._position > self._checkpoint:
             await self._commit(self._views, (), self._position)
 
+    def _own_live(self) -> ViewStore | None:
+        """The views of this version that queries may read."""
+        views = self._views
+        return views if views is not None and (self._readable or views.live) else None
+
+    def _answers_from(self) -> int | None:
+        views = self._own_live() or self._stand_in
+        return None if views is None else views.generation
+
+    async def _reading_stand_in(self, organization_id: str | None) -> Reading:
+        """A reading of the version before; of this one, if it has become live meanwhile."""
+        while self._stand_in is not None and self._own_live() is None:
+            stand_in = self._stand_in
+            try:
+                return Reading(stand_in.reader(organization_id), await stand_in.checkpoint())
+            except Superseded:
+                found = await self._database.stand_in(self._model)
+                if self._stand_in is stand_in:
+                    self._stand_in = found
+        sequence = self._position
+        return Reading(self.reader(organization_id), sequence)
+
+    def _rebuilding(self) -> Unavailable:
+        return Unavailable(
+            f"the views of {self._model.name} are being built:"
+            f" {self._position} of {max(self._head, self._position)} events are read",
+            code="rebuilding",
+            details={"position": self._position, "head": self._head},
+        )
+
+    def _behind(self, sequence: int, min_sequence: int, seconds: float) -> Unavailable:
+        return Unavailable(
+            f"the views of {self._model.name} have read up to {sequence}, not to"
+            f" {min_sequence}, within {seconds:g} s",
+            code="behind",
+            details={"sequence": sequence, "min_sequence": min_sequence},
+        )
+
     async def _stay_running(self) -> None:
         while True:
             await self.run()
@@ -334,6 +420,7 @@ class ProjectionRunner:
 
     async def _wait(self, problem: str) -> None:
         self._state, self._error = RunnerState.WAITING, problem
+        self._tell()
         await asyncio.sleep(_RETRY.delay(self._failures, random.random()))  # noqa: S311
         self._failures += 1
 
@@ -357,6 +444,17 @@ class ProjectionRunner:
             async for part in slices:
                 await self._take_in(part)
                 self._failures = 0
+                if part.records and self._state is RunnerState.LIVE:
+                    await self._rest()
+
+    async def _rest(self) -> None:
+        """Let a few events gather, which then are one transaction; not while somebody waits."""
+        if self._waiting:
+            return
+        self._waited_for.clear()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(REST):
+                await self._waited_for.wait()
 
     async def _watch(self) -> None:
         """Raise `Superseded` when another process has built these views anew."""
@@ -383,6 +481,11 @@ class ProjectionRunner:
             self._readable = views.live
         self._state = RunnerState.CATCHING_UP if behind else RunnerState.LIVE
         self._error = None
+        self._tell()
+
+    def _tell(self) -> None:
+        if self._on_status is not None:
+            self._on_status(self.status)
 
     async def _switch_to(self, views: ViewStore) -> None:
         # What was read without a change counts, too, where it is asked who has read further.
@@ -391,6 +494,7 @@ class ProjectionRunner:
         except CheckpointMoved:
             await self._reread_checkpoint(views)
         if await self._database.switch(views):
+            self._stand_in = None
             logger.info("projection %s is built; queries read it now", self._model.name)
 
     def _unread(self, records: Sequence[EventRecord]) -> Sequence[EventRecord]:
@@ -424,11 +528,11 @@ class ProjectionRunner:
         self,
         views: ViewStore,
         records: Sequence[EventRecord],
-        steps: Sequence["_Step"],
+        steps: Sequence[Step],
         poison: _Poison | None,
     ) -> _Poison | None:
         """Store what the steps change; gives the first event that cannot be projected."""
-        batch = _Batch(await _rows(views, steps))
+        batch = Batch(await rows_of(views, steps))
         for step in steps:
             try:
                 batch.apply(step)
@@ -440,16 +544,16 @@ class ProjectionRunner:
             await self._commit(views, changes, end)
         return poison
 
-    def _read(self, records: Sequence[EventRecord]) -> tuple[list["_Step"], _Poison | None]:
+    def _read(self, records: Sequence[EventRecord]) -> tuple[list[Step], _Poison | None]:
         """The events that concern this projection, up to the first that cannot be read."""
-        steps: list[_Step] = []
+        steps: list[Step] = []
         for record in records:
             projectors = self._projectors.get(record.metadata.message_type)
             if projectors is None:
                 continue
             try:
                 event = self._domain.read_event(record.metadata, record.data)
-                steps.append(_step(record, event, projectors))
+                steps.append(step_of(record, event, projectors))
             except RequestError as error:
                 return steps, _Poison(record, error)
             except Exception as error:  # noqa: BLE001 - a key function's mistake, at this event
@@ -500,27 +604,6 @@ class ProjectionRunner:
                 arrived.set_result(None)
 
 
-@frozen
-class _Step:
-    """One event, and the rows that each projector changes on it."""
-
-    record: EventRecord
-    event: Event
-    targets: tuple[tuple[Projector, tuple[RowKey, ...]], ...]
-
-
-def _step(record: EventRecord, event: Event, projectors: tuple[Projector, ...]) -> _Step:
-    organization = record.metadata.organization_id or ""
-    return _Step(
-        record,
-        event,
-        tuple(
-            (one, tuple((organization, key) for key in one.keys(event, record.metadata)))
-            for one in projectors
-        ),
-    )
-
-
 def _end(records: Sequence[EventRecord], poison: _Poison | None) -> int:
     """The sequence of the last event that is taken in."""
     return poison.record.metadata.sequence - 1 if poison else records[-1].metadata.sequence
@@ -529,47 +612,6 @@ def _end(records: Sequence[EventRecord], poison: _Poison | None) -> int:
 def _is_unfit(error: CimError) -> bool:
     """Whether views refuse a value, and will whenever it comes again."""
     return isinstance(error, Failed) and error.code == UNFIT
-
-
-async def _rows(views: ViewStore, steps: Sequence[_Step]) -> dict[type[View], dict[RowKey, View]]:
-    """The views that the steps change, as they are."""
-    wanted: dict[type[View], dict[RowKey, None]] = {}
-    for step in steps:
-        for projector, rows in step.targets:
-            wanted.setdefault(projector.view, {}).update(dict.fromkeys(rows))
-    return {view: dict(await views.load(view, rows)) for view, rows in wanted.items()}
-
-
-class _Batch:
-    """Views on their way from one checkpoint to the next."""
-
-    def __init__(self, rows: dict[type[View], dict[RowKey, View]]) -> None:
-        self._rows: dict[type[View], dict[RowKey, View | None]] = {
-            view: dict(found) for view, found in rows.items()
-        }
-        self._changed: dict[tuple[type[View], RowKey], None] = {}
-
-    def apply(self, step: _Step) -> None:
-        """Change the views on one event: all that it concerns, or none where one raises."""
-        results = [
-            (projector.view, row, self._changed_view(projector, row, step))
-            for projector, rows in step.targets
-            for row in rows
-        ]
-        for view, row, value in results:
-            self._rows[view][row] = value
-            self._changed[view, row] = None
-
-    def changes(self) -> list[Change]:
-        """What has changed, each row once."""
-        return [Change(view, row, self._rows[view][row]) for view, row in self._changed]
-
-    def _changed_view(self, projector: Projector, row: RowKey, step: _Step) -> View | None:
-        before = self._rows[projector.view].get(row)
-        after = projector.change(before, step.event, step.record.metadata)
-        if after is not None and type(after) is not projector.view:
-            raise TypeError(f"{type(after).__name__} in place of {projector.view.__name__}")
-        return after
 
 
 def _cannot_project(model: ProjectionModel, record: EventRecord, error: Exception) -> Failed:

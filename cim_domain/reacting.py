@@ -6,14 +6,13 @@ the event's, so that a repeated reaction has no further effect on the domain.
 
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Any
 
 from cim_domain.codec import read_event
 from cim_domain.dead_letters import DeadLetters
 from cim_domain.deciding import CommandRequest
 from cim_domain.domain import Domain
 from cim_domain.errors import Failed, Invalid, NotFound, Unavailable
-from cim_domain.health import Check, HealthStatus, Look
+from cim_domain.health import Look, look_at_subscriber
 from cim_domain.identity import derived_id
 from cim_domain.incoming import request_for
 from cim_domain.messages import Command
@@ -136,27 +135,6 @@ class ProcessRunner:
             code=outcome.error.code,
             details=outcome.error.details,
         )
-
-
-def look_at_subscriber(subscriber: Subscriber, lag_allowed: int) -> Look:
-    """Whether messages come, how many wait, and whether some have to be tried again.
-
-    Without its consumer, the look ends with the server's error.
-    """
-
-    async def look() -> Check:
-        state = await subscriber.state()
-        facts: dict[str, Any] = {
-            "pending": state.pending,
-            "in_flight": state.in_flight,
-            "retrying": state.retrying,
-        }
-        if subscriber.trouble is not None:
-            facts["error"] = subscriber.trouble
-        poor = subscriber.trouble is not None or state.retrying or state.pending > lag_allowed
-        return Check(HealthStatus.DEGRADED if poor else HealthStatus.HEALTHY, facts)
-
-    return look
 
 
 def _filter(types: set[str], subjects: Subjects) -> str | None:

@@ -14,10 +14,12 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
+from cim_domain.adapters import Adapters
 from cim_domain.domain import Domain
 from cim_domain.health import Check, HealthStatus, Look
 from cim_domain.nats.config import NatsSettings
 from cim_domain.nats.server import EmbeddedServer, ServerOptions, ServerStatus
+from cim_domain.observing import Observer
 from cim_domain.service import Service
 from cim_domain.settings import ServiceSettings
 
@@ -45,13 +47,16 @@ async def run_service(
     *,
     server: ServerOptions | None = None,
     on_ready: Callable[[str | None], None] | None = None,
+    observer: Observer | None = None,
+    adapters: Adapters | None = None,
 ) -> int:
     """Serve until a signal comes (`ENDED`), or the server is gone for good (`LOST`).
 
     Without URLs in `nats` an embedded server is started, as `server` says or else with defaults in
     the data directory. `on_ready` is called once requests are answered, with the embedded server's
-    URL, if there is one. Signals are taken over meanwhile, so this runs on the main thread. Raises
-    `ConfigurationError` and `Unavailable` when it cannot start; nothing is left running then.
+    URL, if there is one; `observer` is told what the service does. Signals are taken over, so this
+    runs on the main thread. Raises `ConfigurationError` and `Unavailable` when it cannot
+    start; nothing is left running then.
     """
     ending: asyncio.Future[int] = asyncio.get_running_loop().create_future()
 
@@ -71,7 +76,9 @@ async def run_service(
                 stack.push_async_callback(embedded.stop)
                 logger.info("nats-server %s is at %s", embedded.version, embedded.url)
                 url, looks = embedded.url, {"server": _look_at(embedded)}
-            service = Service(domain, nats, settings, url=url, looks=looks)
+            service = Service(
+                domain, nats, settings, url=url, looks=looks, observer=observer, adapters=adapters
+            )
             if not await _started(service.start(), ending):
                 return ending.result()
             stack.push_async_callback(service.stop)

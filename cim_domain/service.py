@@ -13,14 +13,13 @@ from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from functools import partial
 from importlib.metadata import version as version_of
-from pathlib import Path
 from typing import Any, Self
 from uuid import uuid4
 
+from cim_domain.adapters import Adapters
 from cim_domain.answering import Answerer, OwnQuery
 from cim_domain.dead_letters import DeadLetters
 from cim_domain.domain import Domain
-from cim_domain.errors import ConfigurationError
 from cim_domain.execution import Executor
 from cim_domain.handlers import CONSUMER as COMMANDS
 from cim_domain.handlers import CommandHandler, HealthHandler, OwnCommand, QueryHandler
@@ -39,7 +38,6 @@ from cim_domain.history import (
     ReplayingRepository,
     Repository,
 )
-from cim_domain.metadata import utc_now
 from cim_domain.nats.buckets import Bucket, bucket_stream
 from cim_domain.nats.client import round_trip
 from cim_domain.nats.config import NatsSettings
@@ -52,6 +50,13 @@ from cim_domain.nats.requirements import require_server
 from cim_domain.nats.responder import Responder
 from cim_domain.nats.streams import ensure_stream
 from cim_domain.nats.subscriber import Retries
+from cim_domain.observing import (
+    HarmlessObserver,
+    NoObserver,
+    ObservedDeadLetters,
+    Observer,
+    observed,
+)
 from cim_domain.projecting import ProjectionRunner
 from cim_domain.reacting import ProcessRunner
 from cim_domain.replay_consumers import (
@@ -65,7 +70,7 @@ from cim_domain.settings import ServiceSettings
 from cim_domain.snapshots import BucketSnapshots, SnapshottingRepository
 from cim_domain.standings import Standings
 from cim_domain.store.grouping import GroupingEvents
-from cim_domain.store.jetstream import JetStreamEvents, Patience, event_stream
+from cim_domain.store.jetstream import event_stream
 from cim_domain.store.port import EventStore
 from cim_domain.store.tail import SharedTail
 from cim_domain.subjects import Subjects
@@ -73,9 +78,7 @@ from cim_domain.submission import command_stream
 from cim_domain.submissions import DEAD_LETTERS as SUBMISSIONS
 from cim_domain.submissions import SubmissionRunner
 from cim_domain.tracking import CancelCommand, CommandStatus, Tracker
-from cim_domain.views.memory import MemoryViews
 from cim_domain.views.port import ViewDatabase
-from cim_domain.views.sql import SqlViews
 
 logger = logging.getLogger("cim_domain.service")
 
@@ -93,8 +96,14 @@ class Service:
         *,
         url: str | None = None,
         looks: Mapping[str, Look] | None = None,
+        observer: Observer | None = None,
+        adapters: Adapters | None = None,
     ) -> None:
-        """`url` takes the place of the settings' own; `looks` are further checks of health."""
+        """`url` takes the place of the settings' own; `looks` are further checks of health.
+
+        `observer` is told what the service does; what it raises does no harm. `adapters` say where
+        events and views are kept.
+        """
         self.domain = domain
         self.instance = uuid4().hex
         self.subjects = Subjects(domain.name, nats.subject_prefix)
@@ -104,6 +113,8 @@ class Service:
         self._settings = settings or ServiceSettings()
         self._url = url
         self._more_looks = looks or {}
+        self._observer = HarmlessObserver(observer) if observer else NoObserver()
+        self._adapters = adapters or Adapters()
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
@@ -140,8 +151,8 @@ class Service:
         replicas = self._nats.replicas
         await ensure_stream(link.requests, event_stream(self.subjects, replicas))
         letters = await self._dead_letters(link, replicas)
-        log = JetStreamEvents(link, self.subjects, Patience(budget=self._settings.store_patience))
-        database = open_views(self._settings, self._nats, self.domain)
+        log = self._adapters.events(link, self.subjects, self._settings)
+        database = self._adapters.views(self._settings, self._nats, self.domain)
         stack.push_async_callback(database.close)
         runners = await self._run_projections(stack, log, database, letters)
         executor = await self._executor(stack, link, log)
@@ -155,10 +166,19 @@ class Service:
             limit=self._settings.queries_in_flight,
             wait=self._settings.query_wait,
             patience=self._settings.query_patience,
+            observer=self._observer,
         )
         self._health = self._looks(link, log, runners, processes, submissions, letters)
         own = {CancelCommand.message_type: OwnCommand(CancelCommand, tracker.cancel)}
-        commands = CommandHandler(self.domain, self.subjects, executor, letters, own)
+        commands = CommandHandler(
+            self.domain,
+            self.subjects,
+            executor,
+            letters,
+            own,
+            self._observer,
+            self._adapters.clock,
+        )
         builders = {
             name: ProjectionReplay(
                 self.domain, self.domain.projections[name], runner, log, database, letters,
@@ -175,11 +195,12 @@ class Service:
         if change is ConnectionChange.CLOSED:
             self.disconnected.set()
 
-    async def _dead_letters(self, link: Link, replicas: int) -> StreamDeadLetters:
+    async def _dead_letters(self, link: Link, replicas: int) -> DeadLetters:
         stream = self.subjects.dead_letter_stream
         definition = dead_letter_stream(stream, self.subjects.dead_letters, replicas)
         await ensure_stream(link.requests, definition)
-        return StreamDeadLetters(link, stream, self.subjects.dead_letter_root)
+        letters = StreamDeadLetters(link, stream, self.subjects.dead_letter_root)
+        return ObservedDeadLetters(letters, self._observer)
 
     async def _executor(self, stack: AsyncExitStack, link: Link, log: EventStore) -> Executor:
         settings = self._settings
@@ -199,6 +220,7 @@ class Service:
             GroupingEvents(log) if settings.group_commit else log,
             repository,
             source=self.subjects.service,
+            clock=self._adapters.clock,
             limit=settings.commands_in_flight,
         )
 
@@ -212,7 +234,14 @@ class Service:
         tail = SharedTail(log)
         runners = {
             name: ProjectionRunner(
-                self.domain, model, tail, database, letters, self.subjects, self._settings.on_poison
+                self.domain,
+                model,
+                tail,
+                database,
+                letters,
+                self.subjects,
+                self._settings.on_poison,
+                self._observer.projection,
             )
             for name, model in self.domain.projections.items()
         }
@@ -232,7 +261,13 @@ class Service:
     ) -> dict[str, ProcessRunner]:
         processes = {
             name: ProcessRunner(
-                self.domain, model, link, self.subjects, executor.execute, letters, retries
+                self.domain,
+                model,
+                link,
+                self.subjects,
+                observed(executor.execute, self._observer),
+                letters,
+                retries,
             )
             for name, model in self.domain.processes.items()
         }
@@ -265,7 +300,14 @@ class Service:
             await ensure_stream(link.requests, stream)
         standings = Standings(Bucket(link, bucket))
         runner = SubmissionRunner(
-            self.domain, link, subjects, executor.execute, standings, letters, retries
+            self.domain,
+            link,
+            subjects,
+            observed(executor.execute, self._observer),
+            standings,
+            letters,
+            retries,
+            self._adapters.clock,
         )
         await runner.start()
         stack.push_async_callback(runner.stop)
@@ -319,11 +361,11 @@ class Service:
                 partial(getattr, runner, "status"), log.head, self._settings.lag_allowed
             )
         for name, process in processes.items():
-            looks[f"process.{name}"] = process.look()
-        looks["submissions"] = submissions.look()
+            looks[f"process.{name}"] = process.look(self._settings.lag_allowed)
+        looks["submissions"] = submissions.look(self._settings.lag_allowed)
         looks["dead_letters"] = look_at_dead_letters(letters)
         looks.update(self._more_looks)
-        return Health(self.subjects.service, VERSION, looks, utc_now)
+        return Health(self.subjects.service, VERSION, looks, self._adapters.clock)
 
     async def _respond(
         self,
@@ -363,31 +405,3 @@ class Service:
         stack.push_async_callback(discovery.stop)
         # Requests from anywhere find somebody from here on.
         await round_trip(link.client)
-
-
-def open_views(settings: ServiceSettings, nats: NatsSettings, domain: Domain) -> ViewDatabase:
-    """The database that the settings name. Nothing is opened yet, save a missing directory made."""
-    views = settings.views.get_secret_value()
-    if views == "memory":
-        return MemoryViews()
-    if views == "sqlite":
-        directory = nats.data_directory
-        try:
-            directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-        except OSError as error:
-            raise ConfigurationError(
-                f"NATS_DATA_DIRECTORY (nats.data_directory): {directory} cannot be made"
-                f" ({error.strerror}); name a directory that this user may write"
-            ) from error
-        return SqlViews.sqlite(sqlite_views_path(nats, domain.name), domain.name)
-    if views.startswith(("postgresql://", "postgresql+psycopg://")):
-        url = "postgresql+psycopg://" + views.partition("://")[2]
-        return SqlViews.postgresql(url, domain.name)
-    raise ConfigurationError(
-        "CIM_DOMAIN_VIEWS (service.views): expected sqlite, memory or a URL postgresql://..."
-    )
-
-
-def sqlite_views_path(nats: NatsSettings, domain: str) -> Path:
-    """The file in which the views of a domain are, where they are in SQLite."""
-    return nats.data_directory / f"{domain}-views.sqlite3"

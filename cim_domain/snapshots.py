@@ -1,31 +1,35 @@
 """Snapshots: long histories need not be replayed from their beginning.
 
-A snapshot is an aid, never the truth. One that does not fit the code of today is ignored, and all
-of them can be removed at any time.
+A snapshot is an aid, never the truth. One that does not fit the code of today or the log at hand is
+ignored, and all of them can be removed at any time.
 """
 
 import asyncio
 import base64
-import hashlib
 import logging
-import sys
-from types import CodeType
-from typing import Any, Protocol, get_args, get_type_hints
+from collections.abc import Awaitable, Callable
+from typing import Protocol
 
-import attrs
 import orjson
 from cattrs.preconf.orjson import make_converter
 
 from cim_domain.aggregate import AggregateModel
+from cim_domain.codec import EVENT_ID
 from cim_domain.errors import CimError, RequestError
+from cim_domain.fingerprint import fingerprint
 from cim_domain.history import Known, Repository
 from cim_domain.nats.buckets import Bucket
+from cim_domain.nats.direct import get_range
+from cim_domain.nats.link import Link
 from cim_domain.remembering import Done, Remembered
 from cim_domain.store.port import Position
 
 logger = logging.getLogger("cim_domain.snapshots")
 
 _converter = make_converter()
+
+EventAt = Callable[[int], Awaitable[str | None]]
+"""Gives the id of the event at a sequence of the log, if there is one. Raises `Unavailable`."""
 
 
 class Snapshots(Protocol):
@@ -68,18 +72,37 @@ class BucketSnapshots:
         await self._bucket.put(f"{aggregate}.{aggregate_id}", data)
 
 
+def event_at(link: Link, stream: str, timeout: float = 2.0) -> EventAt:
+    """For the log that a stream is; asks whichever replica, within `timeout` seconds."""
+
+    async def ask(sequence: int) -> str | None:
+        found = await get_range(link.requests, stream, start=sequence, limit=1, timeout=timeout)
+        return found[0].headers.get(EVENT_ID) if found and found[0].sequence == sequence else None
+
+    return ask
+
+
 class SnapshottingRepository:
     """Begins with the newest snapshot, and makes a new one every so many events.
 
-    Snapshots are written in the background; `settle` waits for those under way.
+    Snapshots are written in the background; `settle` waits for those under way. With `event_at`,
+    one is believed only where the log has its last event in its place: a log that was made anew, or
+    brought back from a copy and then went on in another way, has another one there.
     """
 
-    def __init__(self, inner: Repository, snapshots: Snapshots, every: int = 100) -> None:
+    def __init__(
+        self,
+        inner: Repository,
+        snapshots: Snapshots,
+        every: int = 100,
+        event_at: EventAt | None = None,
+    ) -> None:
         if every < 1:
             raise ValueError("snapshots are made every so many events, 1 or more")
         self._inner = inner
         self._snapshots = snapshots
         self._every = every
+        self._event_at = event_at
         self._fingerprints: dict[str, str] = {}
         self._writing: dict[tuple[str, str], asyncio.Task[None]] = {}
 
@@ -108,12 +131,14 @@ class SnapshottingRepository:
     def keep(self, model: AggregateModel, aggregate_id: str, known: Known) -> None:
         """See `Repository.keep`."""
         name = (model.name, aggregate_id)
-        if known.position.version - known.snapshot >= self._every and name not in self._writing:
+        due = known.position.version - known.snapshot >= self._every
+        # One that was replayed knows every command in full, which is soon cut.
+        if due and name not in self._writing and not known.commands.everything:
             known.snapshot = known.position.version
-            data = write_snapshot(self._fingerprint(model), known)
-            task = asyncio.create_task(self._write(model.name, aggregate_id, data))
-            self._writing[name] = task
-            task.add_done_callback(lambda _: self._writing.pop(name, None))
+            if data := write_snapshot(model, self._fingerprint(model), known):
+                task = asyncio.create_task(self._write(model.name, aggregate_id, data))
+                self._writing[name] = task
+                task.add_done_callback(lambda _: self._writing.pop(name, None))
         self._inner.keep(model, aggregate_id, known)
 
     async def settle(self) -> None:
@@ -124,12 +149,17 @@ class SnapshottingRepository:
     async def _from_snapshot(self, model: AggregateModel, aggregate_id: str) -> Known | None:
         try:
             data = await self._snapshots.get(model.name, aggregate_id)
+            known = read_snapshot(model, self._fingerprint(model), data) if data else None
+            if known is None or self._event_at is None:
+                return known
+            found = await self._event_at(known.position.sequence)
         except CimError as error:
             logger.warning("no snapshots can be read: %s", error)
             return None
-        if data is None:
+        if found != _last_event(known):
+            logger.warning("the snapshot of %s %s is of another log", model.name, aggregate_id)
             return None
-        return read_snapshot(model, self._fingerprint(model), data)
+        return known
 
     async def _write(self, aggregate: str, aggregate_id: str, data: bytes) -> None:
         try:
@@ -143,21 +173,33 @@ class SnapshottingRepository:
         return self._fingerprints[model.name]
 
 
-def write_snapshot(mark: str, known: Known) -> bytes:
-    """A snapshot as JSON; `mark` is the fingerprint of the aggregate's class."""
-    return orjson.dumps(
-        {
-            "fingerprint": mark,
-            "version": known.position.version,
-            "sequence": known.position.sequence,
-            "state": _converter.unstructure(known.state),
-            "commands": [
-                (command_id, done.version, done.sequence, done.event_types)
-                for command_id, done in known.commands.in_full()
-            ],
-            "older": base64.b64encode(known.commands.marks()).decode(),
-        }
-    )
+def write_snapshot(model: AggregateModel, mark: str, known: Known) -> bytes | None:
+    """A snapshot as JSON; `mark` is the fingerprint of the aggregate's class.
+
+    None for a state that JSON does not give back as it was; a warning says so.
+    """
+    try:
+        data = orjson.dumps(
+            {
+                "fingerprint": mark,
+                "version": known.position.version,
+                "sequence": known.position.sequence,
+                "state": _converter.unstructure(known.state),
+                "commands": [
+                    (command_id, done.version, done.sequence, done.event_types)
+                    for command_id, done in known.commands.in_full()
+                ],
+                "older": base64.b64encode(known.commands.marks()).decode(),
+            }
+        )
+        exact = _converter.structure(orjson.loads(data)["state"], model.cls) == known.state
+    except Exception as error:  # noqa: BLE001 - whatever a state holds, its commands go on
+        logger.warning("no snapshot of a %s can be made: %s", model.name, type(error).__name__)
+        return None
+    if not exact:
+        logger.warning("no snapshot of a %s can be made: JSON changes its state", model.name)
+        return None
+    return data
 
 
 def read_snapshot(model: AggregateModel, mark: str, data: bytes) -> Known | None:
@@ -166,49 +208,27 @@ def read_snapshot(model: AggregateModel, mark: str, data: bytes) -> Known | None
         content = orjson.loads(data)
         if content["fingerprint"] != mark:
             return None
-        position = Position(content["version"], content["sequence"])
         done = [
             (command_id, Done(version, sequence, tuple(types)))
             for command_id, version, sequence, types in content["commands"]
         ]
-        return Known(
+        position = Position(content["version"], content["sequence"])
+        known = Known(
             _converter.structure(content["state"], model.cls),
             position,
-            Remembered.restored(done, base64.b64decode(content["older"])),
+            Remembered.restored(done, base64.b64decode(content["older"], validate=True)),
             snapshot=position.version,
         )
+        _, last = done[-1]
+        if not last.event_types or Position(last.version, last.sequence) != position:
+            raise ValueError("the last command does not lead to the state")  # noqa: TRY301
     except Exception as error:  # noqa: BLE001 - of whatever is wrong with it, it is of no use
         logger.warning("a snapshot of a %s cannot be read: %s", model.name, type(error).__name__)
         return None
+    return known
 
 
-def fingerprint(model: AggregateModel) -> str:
-    """What a state depends on: its class's fields, theirs in turn, and how it evolves."""
-    parts: list[Any] = [sys.version_info[:2]]
-    _describe(model.cls, parts, set())
-    for event, handler in sorted(model.events.items(), key=lambda item: item[0].message_type):
-        parts.append((event.message_type, event.schema_version, _code(handler.function.__code__)))
-    return hashlib.blake2b(repr(parts).encode(), digest_size=16).hexdigest()
-
-
-def _describe(cls: Any, parts: list[Any], seen: set[Any]) -> None:
-    for argument in get_args(cls):
-        _describe(argument, parts, seen)
-    if cls in seen or not isinstance(cls, type) or not attrs.has(cls):
-        return
-    seen.add(cls)
-    hints = get_type_hints(cls)
-    for one in attrs.fields(cls):
-        parts.append((cls.__qualname__, one.name, repr(hints.get(one.name))))
-        _describe(hints.get(one.name), parts, seen)
-
-
-def _code(code: CodeType) -> tuple[Any, ...]:
-    return (code.co_code, tuple(map(_constant, code.co_consts)), code.co_names)
-
-
-def _constant(value: Any) -> Any:
-    if isinstance(value, CodeType):
-        return _code(value)
-    # The order of a set differs from one process to the next.
-    return sorted(map(repr, value)) if isinstance(value, frozenset) else repr(value)
+def _last_event(known: Known) -> str:
+    """The id of the event that `known` ends with."""
+    *_, (command_id, done) = known.commands.in_full()
+    return done.events(command_id)[-1].id

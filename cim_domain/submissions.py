@@ -15,7 +15,7 @@ from cim_domain.dead_letters import DeadLetter, DeadLetters
 from cim_domain.deciding import CommandRequest
 from cim_domain.domain import Domain
 from cim_domain.errors import Conflict, Failed, Rejected, RequestError, Unavailable
-from cim_domain.health import Check, HealthStatus, Look
+from cim_domain.health import Look, look_at_subscriber
 from cim_domain.incoming import NOT_A_REQUEST, read_command
 from cim_domain.metadata import Clock, Metadata, utc_now
 from cim_domain.nats.jetstream import call
@@ -86,14 +86,9 @@ class SubmissionRunner:
         """Take nothing new, and return when the commands under way have ended."""
         await self._subscriber.stop()
 
-    def look(self) -> Look:
-        """How many commands wait, for health."""
-
-        async def look() -> Check:
-            pending, handling = await self._subscriber.pending()
-            return Check(HealthStatus.HEALTHY, {"pending": pending, "in_flight": handling})
-
-        return look
+    def look(self, lag_allowed: int) -> Look:
+        """How many commands wait, for health; more than `lag_allowed` are a problem."""
+        return look_at_subscriber(self._subscriber, lag_allowed)
 
     async def _handle(self, received: Received) -> None:
         try:

@@ -10,6 +10,7 @@ from cim_domain.cli import (
     events,
     health,
     messages,
+    past,
     projections,
     serve,
     submissions,
@@ -63,6 +64,8 @@ app.command()(submissions.schedule)
 app.command()(submissions.cancel)
 app.command("status")(submissions.status_of)
 app.command()(events.events)
+app.command()(past.state)
+app.command()(past.history)
 app.command()(health.health)
 app.add_typer(projections.app)
 app.add_typer(dead_letters.app)

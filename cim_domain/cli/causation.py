@@ -1,22 +1,14 @@
-"""What led to what: the events of one correlation as a tree.
+"""What led to what, as people see it."""
 
-The log holds events, each with the id of the command that it came of. A command that a process
-sent is found below the event that the process reacted to, because its id is derived from it.
-"""
-
-from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
 from rich.text import Text
 from rich.tree import Tree
 
+from cim_domain.causation import CausingCommand, causation
 from cim_domain.cli.rendering import event_line
-from cim_domain.identity import derived_id
 from cim_domain.printable import printable
 from cim_domain.store.port import EventRecord
-
-REACTIONS = 32
-"""So many commands that one process may send on one event are looked for."""
 
 
 def causation_tree(
@@ -26,36 +18,18 @@ def causation_tree(
 
     `processes` are the names of those that may have reacted to them.
     """
-    by_command: dict[str, list[EventRecord]] = defaultdict(list)
-    for record in records:
-        by_command[record.metadata.causation_id].append(record)
-    reactions = dict(_reactions(records, by_command, tuple(processes)))
-    causes = {command: event for command, (event, _) in reactions.items()}
-
-    def add_to(branch: Tree, command: str) -> None:
-        process = f" sent by {reactions[command][1]}" if command in reactions else ""
-        below = branch.add(Text(f"command {printable(command)}{process}", style="bold"))
-        for record in by_command[command]:
-            leaf = below.add(event_line(record, width=0))
-            for caused, event in causes.items():
-                if event == record.metadata.message_id:
-                    add_to(leaf, caused)
-
     tree = Tree(Text(f"correlation {printable(correlation_id)}", style="dim"))
-    for command in by_command:
-        if command not in causes:
-            add_to(tree, command)
+    # Not by recursion: a correlation may go on for as long as processes react.
+    waiting = [(tree, command) for command in reversed(causation(records, processes))]
+    while waiting:
+        branch, command = waiting.pop()
+        below = branch.add(_line(command))
+        for event in command.events:
+            leaf = below.add(event_line(event.record, width=0))
+            waiting += [(leaf, caused) for caused in reversed(event.commands)]
     return tree
 
 
-def _reactions(
-    records: Sequence[EventRecord], commands: Iterable[str], processes: Sequence[str]
-) -> Iterable[tuple[str, tuple[str, str]]]:
-    """Commands that processes sent: ``(command, (event, process))``."""
-    known = set(commands)
-    for record in records:
-        for process in processes:
-            for number in range(REACTIONS):
-                command = derived_id(record.metadata.message_id, f"{process}.{number}")
-                if command in known:
-                    yield command, (record.metadata.message_id, process)
+def _line(command: CausingCommand) -> Text:
+    sender = f" sent by {command.process}" if command.process else ""
+    return Text(f"command {printable(command.command_id)}{sender}", style="bold")

@@ -5,10 +5,10 @@ from contextlib import aclosing
 from typing import Annotated
 from uuid import UUID
 
-import orjson
 import typer
 
 from cim_domain.cli.causation import causation_tree
+from cim_domain.cli.keys import read_id
 from cim_domain.cli.options import (
     Config,
     DataDirectory,
@@ -20,11 +20,10 @@ from cim_domain.cli.options import (
     Url,
 )
 from cim_domain.cli.rendering import event_dict, event_line
-from cim_domain.cli.session import Session, usage
+from cim_domain.cli.session import Session
 from cim_domain.client import DomainClient
 from cim_domain.domain import Domain
 from cim_domain.errors import ModelError
-from cim_domain.identity import aggregate_id, canonical_id
 from cim_domain.store.port import EventRecord
 
 
@@ -115,7 +114,7 @@ class _Wanted:
     ) -> None:
         self._aggregate = aggregate and (
             aggregate[0],
-            _id(domain, organization_id, aggregate[0], aggregate[1]),
+            read_id(domain, organization_id, aggregate[0], aggregate[1]),
         )
         self._organization_id = organization_id
         self._correlation = correlation
@@ -161,25 +160,6 @@ def _show(session: Session, record: EventRecord) -> None:
         session.output.document(event_dict(record))
     else:
         session.output.show(event_line(record))
-
-
-def _id(domain: str, organization_id: str | None, aggregate: str, key: str) -> str:
-    try:
-        return canonical_id(key)
-    except ValueError:
-        return aggregate_id(domain, organization_id, aggregate, _key(key))
-
-
-def _key(text: str) -> list[str]:
-    if not text.startswith("["):
-        return [text]
-    try:
-        key = orjson.loads(text)
-    except orjson.JSONDecodeError as error:
-        usage(f"--aggregate: {text!r} is no JSON array: {error}")
-    if not all(isinstance(part, str) for part in key):
-        usage(f"--aggregate: the parts of the key {text!r} must be text")
-    return list(key)
 
 
 def _processes(domain: str) -> tuple[str, ...]:

@@ -128,7 +128,9 @@ async def dead_letters(link: Link, subjects: Subjects) -> Finding:
     count = int(info["state"]["messages"])
     if not count:
         return Finding("dead letters", "ok", "none")
-    advice = f"`cim-domain dlq list {subjects.domain}` says why; replay or discard them"
+    advice = (
+        f"`cim-domain dlq list {subjects.domain}` tells why; replay or discard what is in {stream}"
+    )
     return Finding("dead letters", "warn", f"{count} wait for somebody", advice)
 
 

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from cim_domain.adapters import open_views, sqlite_views_path
 from cim_domain.cli.options import Config, DataDirectory, Debug, DomainName, Json, Timeout, Url
 from cim_domain.cli.rendering import status, table
 from cim_domain.cli.session import Session
@@ -18,7 +19,6 @@ from cim_domain.nats.dead_letters import StreamDeadLetters
 from cim_domain.nats.link import Link
 from cim_domain.projecting import ProjectionRunner, ProjectionStatus
 from cim_domain.projection import ProjectionModel
-from cim_domain.service import open_views, sqlite_views_path
 from cim_domain.settings import ServiceSettings, load_service_settings
 from cim_domain.store.jetstream import JetStreamEvents
 from cim_domain.subjects import Subjects
@@ -51,7 +51,9 @@ def list_projections(
 
       cim-domain projections list nix
 
-    The lag is how many events of the log a projection has not read yet.
+    The lag is how many events of the log a projection has not read yet. Queries are answered from
+    the projection's own generation of views or, while that is being built for a new version of the
+    projection, from the one before, if their layouts are the same.
     """
     session = Session(
         url=url,
@@ -73,12 +75,16 @@ def list_projections(
         if session.json:
             session.output.document(found)
             return
-        header = ("projection", "state", "position", "lag", "generation", "error")
+        header = ("projection", "version", "state", "position", "lag", "generation", "answers from",
+                  "error")  # fmt: skip
         rows = [
             (
                 one["name"],
+                str(one.get("version", "")),
                 status(one.get("state", one.get("status"))),
-                *(str(one.get(name, "")) for name in header[2:]),
+                *(str(one.get(name, "")) for name in ("position", "lag", "generation")),
+                str(one.get("answers_from", "itself")),
+                str(one.get("error", "")),
             )
             for one in found
         ]

@@ -1,5 +1,8 @@
 """`serve`: run a domain's service until a signal ends it."""
 
+import logging
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Annotated
 
 import typer
@@ -7,10 +10,16 @@ import typer
 from cim_domain.cli.options import CONNECTION, Config, DataDirectory, Debug, DomainName, Url
 from cim_domain.cli.session import Session
 from cim_domain.domain import Domain
+from cim_domain.errors import ConfigurationError
 from cim_domain.logs import Level, configure_logging
 from cim_domain.nats.server import ServerOptions
+from cim_domain.observing import Observer
 from cim_domain.running import run, run_service
 from cim_domain.settings import load_service_settings
+
+logger = logging.getLogger("cim_domain.service")
+
+METRICS = "Metrics"
 
 
 def serve(
@@ -26,6 +35,24 @@ def serve(
             help="The embedded server's port; 0 for any. Without it: 4222, or the next free one.",
         ),
     ] = None,
+    metrics_port: Annotated[
+        int | None,
+        typer.Option(
+            metavar="PORT",
+            min=0,
+            max=65535,
+            rich_help_panel=METRICS,
+            help="Give out metrics for Prometheus at http://127.0.0.1:PORT/metrics; 0: any port.",
+        ),
+    ] = None,
+    metrics_host: Annotated[
+        str,
+        typer.Option(
+            metavar="ADDRESS",
+            rich_help_panel=METRICS,
+            help="Where to listen for that. They are given to whoever asks.",
+        ),
+    ] = "127.0.0.1",
     log_level: Annotated[Level, typer.Option(help="The least that is logged.")] = "info",
     url: Url = None,
     data_directory: DataDirectory = None,
@@ -55,8 +82,35 @@ def serve(
         configure_logging(log_level)
         nats = session.settings()
         server = ServerOptions(data_directory=nats.data_directory, port=port)
-        code = run(run_service(Domain.find(domain), nats, load_service_settings(), server=server))
+        found, settings = Domain.find(domain), load_service_settings()
+        with _metrics(found, metrics_port, metrics_host) as observer:
+            code = run(run_service(found, nats, settings, server=server, observer=observer))
         if code:
             raise typer.Exit(code)
 
     session.guarded(work)
+
+
+@contextmanager
+def _metrics(domain: Domain, port: int | None, host: str) -> Iterator[Observer | None]:
+    """What counts, while it is given out; None where nobody wants that."""
+    if port is None:
+        yield None
+        return
+    try:
+        # Here, because it needs an extra that is not always installed.
+        from cim_domain.prometheus import PrometheusObserver  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        raise ConfigurationError(
+            "--metrics-port needs prometheus-client: pip install 'cim-domain[prometheus]'"
+        ) from error
+    observer = PrometheusObserver(domain)
+    with ExitStack() as stack:
+        try:
+            bound = stack.enter_context(observer.served(port, host))
+        except OSError as error:
+            raise ConfigurationError(
+                f"metrics cannot be given out at {host}:{port}: {error.strerror or error}"
+            ) from error
+        logger.info("metrics are at http://%s:%d/metrics", host, bound)
+        yield observer

@@ -4,9 +4,9 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
+from cim_domain.adapters import sqlite_views_path
 from cim_domain.cli.findings import Finding
 from cim_domain.nats.config import NatsSettings
-from cim_domain.service import sqlite_views_path
 from cim_domain.settings import ServiceSettings
 from cim_domain.views.sqlite_file import APPLICATION
 

@@ -14,6 +14,7 @@ from cim_domain.backoff import Backoff
 from cim_domain.errors import ConfigurationError
 from cim_domain.nats.jetstream import CONSUMER_NOT_FOUND, NANOSECONDS, ApiError, call
 from cim_domain.nats.link import Link
+from cim_domain.nats.streams import UNAVAILABLE
 
 logger = logging.getLogger("cim_domain.nats")
 
@@ -113,7 +114,7 @@ class Consumer:
                     begun = {key: actual[key] for key in _BEGINNING if key in actual}
                     await self._create("update", {**kept, **self._wanted, **begun})
             except ApiError as error:
-                if error.status_code >= 500:
+                if error.status_code == UNAVAILABLE:
                     raise
                 if error.error_code not in _OTHERS_WERE_QUICKER or attempt == _ATTEMPTS - 1:
                     raise self._refused(error, actual) from error
@@ -139,7 +140,7 @@ class Consumer:
         except ApiError as error:
             if error.error_code == CONSUMER_NOT_FOUND:
                 return None
-            if error.status_code >= 500:
+            if error.status_code == UNAVAILABLE:
                 raise
             raise self._refused(error, None) from error
         return config

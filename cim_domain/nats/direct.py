@@ -11,8 +11,8 @@ from attrs import frozen
 from nats.aio.msg import Msg
 
 from cim_domain.errors import Unavailable
-from cim_domain.nats.headers import Headers
 from cim_domain.nats.requests import Requests
+from cim_domain.unread import UnreadHeaders
 
 PAGE = 1000
 """So many messages are asked for at once: more could make the server drop a slow connection."""
@@ -99,14 +99,14 @@ async def _page(
 def _ends(message: Msg) -> bool:
     # Whatever headers a message was stored with, the server adds its place.
     headers = message.headers or {}
-    if isinstance(headers, Headers):
+    if isinstance(headers, UnreadHeaders):
         return _SEQUENCE not in headers.lines
     return "Nats-Sequence" not in headers
 
 
 def _stored(message: Msg) -> StoredMessage:
     headers: Mapping[str, str] = message.headers or {}
-    if isinstance(headers, Headers):
+    if isinstance(headers, UnreadHeaders):
         subject, sequence = _last(headers.lines, _SUBJECT), _last(headers.lines, _SEQUENCE)
     else:
         subject, sequence = headers["Nats-Subject"], headers["Nats-Sequence"]

@@ -13,8 +13,9 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.transport import TcpTransport
 
-from cim_domain.nats.headers import FASTER, Headers, lines_of, starts_plainly
+from cim_domain.nats.headers import FASTER, lines_of, read_headers, starts_plainly
 from cim_domain.nats.strict_parser import StrictParser
+from cim_domain.unread import UnreadHeaders
 
 UNREADABLE_HEADERS = "unreadable headers"
 """In the place of headers that cannot be read. No header of the wire has a name with a blank."""
@@ -40,7 +41,7 @@ class HardenedClient(Client):
     async def _process_headers(self, headers: bytes | None) -> dict[str, str] | None:
         if FASTER and headers and starts_plainly(headers):
             # All that nats-py does with headers it does with any mapping.
-            return cast("dict[str, str]", Headers(lines_of(headers)))
+            return cast("dict[str, str]", UnreadHeaders(lines_of(headers), read_headers))
         if headers and not headers.startswith(b"NATS/1.0"):
             return {UNREADABLE_HEADERS: ""}
         try:
@@ -48,6 +49,16 @@ class HardenedClient(Client):
         except (IndexError, UnicodeDecodeError):
             return {UNREADABLE_HEADERS: ""}
         return found
+
+    async def _process_pong(self) -> None:
+        # Of a ping that its sender gave up. nats-py would set its result all the same, and the
+        # error of that ends all reading, with the connection still up.
+        if self._pongs and self._pongs[0].done():
+            self._pongs.pop(0)
+            self._pongs_received += 1
+            self._pings_outstanding = 0
+        else:
+            await super()._process_pong()
 
     def _build_message(
         self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: dict[str, str] | None

@@ -1,11 +1,10 @@
-"""Reading a block of headers: the same as nats-py reads, several times as fast, and only if needed.
+"""Reading a block of headers: the same as nats-py reads, several times as fast.
 
 nats-py looks at every character of every name of every message. The names that come are few and
-come again and again, so here each is looked at once; and whoever knows what a block must look like,
-as the reader of the log does, may look at the bytes instead.
+come again and again, so here each is looked at once.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from functools import lru_cache
 
 from nats.aio.client import Client
@@ -20,40 +19,6 @@ _PROBES = (
     b" A : b \r\nA:\tc\r\nno colon\r\n: empty\r\nin side: d\r\n\r\n",
     b"\xc3\xa4: e\r\nF: \xc3\xa4\xff\r\nG:\x1c1\x1f\r\nH\x1c: 2\r\nI: 3\n4\r\n\r\n",
 )
-
-
-class Headers(Mapping[str, str]):
-    """The headers of a message, taken apart when one of them is asked for.
-
-    `lines` is what they are read from: everything behind ``NATS/1.0``.
-    """
-
-    __slots__ = ("_found", "lines")
-
-    def __init__(self, lines: bytes) -> None:
-        self.lines = lines
-        self._found: dict[str, str] | None = None
-
-    def _read(self) -> dict[str, str]:
-        if self._found is None:
-            self._found = read_headers(self.lines)
-        return self._found
-
-    def __getitem__(self, name: str) -> str:
-        return self._read()[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._read())
-
-    def __bool__(self) -> bool:
-        # Asked of every message, before anybody needs to know what the headers are.
-        return b":" in self.lines
-
-    def __len__(self) -> int:
-        return len(self._read())
-
-    def __repr__(self) -> str:
-        return repr(self._read())
 
 
 def read_headers(block: bytes) -> dict[str, str]:

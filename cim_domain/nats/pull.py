@@ -17,9 +17,8 @@ from nats.aio.subscription import Subscription
 from nats.errors import Error as NatsError
 
 from cim_domain.errors import Unavailable
-from cim_domain.nats.client import round_trip
 from cim_domain.nats.connection_events import ConnectionChange
-from cim_domain.nats.jetstream import NANOSECONDS
+from cim_domain.nats.jetstream import NANOSECONDS, ApiError, call
 from cim_domain.nats.link import Link
 
 HEARTBEAT = 5.0
@@ -50,6 +49,7 @@ class Pull:
     ) -> None:
         self._link = link
         self._subject = f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}"
+        self._info = f"CONSUMER.INFO.{stream}.{consumer}"
         self._inbox = link.client.new_inbox()
         self._room = room
         self._in_hand = in_hand
@@ -106,10 +106,12 @@ class Pull:
     async def _leave(self) -> None:
         """Return when the server knows, and all that it had sent before has arrived here."""
         # What came after the subscription's end would be nobody's until its time to be
-        # acknowledged is over. nats-py's own `drain` does not wait for this, see `round_trip`.
-        client = self._link.client
-        await client._send_unsubscribe(self._subscription._id)  # noqa: SLF001
-        await round_trip(client, seconds=_LEAVING)
+        # acknowledged is over. nats-py's own `drain` does not wait for it; and where it waits for
+        # the server (`flush`), being cancelled ends its reading: hence any request, answered
+        # after what was sent before.
+        await self._link.client._send_unsubscribe(self._subscription._id)  # noqa: SLF001
+        with suppress(ApiError):
+            await call(self._link.requests, self._info, timeout=_LEAVING)
         while self._subscription.pending_msgs:  # noqa: ASYNC110 - nothing announces it
             await asyncio.sleep(0)
 

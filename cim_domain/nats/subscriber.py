@@ -16,9 +16,8 @@ from nats.errors import Error as NatsError
 
 from cim_domain.backoff import Backoff
 from cim_domain.dead_letters import DeadLetters
-from cim_domain.errors import CimError, RequestError, Unavailable
+from cim_domain.errors import CimError, RequestError
 from cim_domain.nats.attempts import NAK, PROGRESS, Attempts, Handler, OnFailure, Received
-from cim_domain.nats.client import round_trip
 from cim_domain.nats.consumers import Consumer, ConsumerDefinition, ConsumerState, Retries
 from cim_domain.nats.delivery import read_delivery
 from cim_domain.nats.link import Link
@@ -41,7 +40,6 @@ LOOK_EVERY = 5.0
 """Seconds between looks at how far the consumer is, for the case that it is deleted."""
 
 _RESUME = Backoff(first_delay=0.05, ceiling=2)
-_LEAVING = 2.0
 
 
 Key = Callable[[Received], str]
@@ -109,8 +107,8 @@ class Subscriber:
         while self._tasks:
             await asyncio.wait(self._tasks)
         # So that others get at once what was handed back, whatever becomes of the connection.
-        with suppress(Unavailable):
-            await round_trip(self._link.client, seconds=_LEAVING)
+        with suppress(RequestError):
+            await self._consumer.state()
 
     async def state(self) -> ConsumerState:
         """How the consumer fares, for all instances. Raises `ApiError` and `NoAnswer`."""
@@ -122,10 +120,10 @@ class Subscriber:
         return state.pending, state.in_flight
 
     async def _run(self) -> None:
-        """Take messages and begin with each; again and again, until cancelled."""
+        """Take messages and begin with each; again and again, until it is stopped."""
         failures = 0
         definition = self._definition
-        while True:
+        while not self._stopping:
             problem = None
             try:
                 await self._consumer.ensure()
@@ -152,7 +150,8 @@ class Subscriber:
                 logger.exception("taking messages of the consumer %s failed", definition.name)
                 problem = f"taking messages failed: {type(error).__name__}"
             self._has_trouble(problem)
-            await asyncio.sleep(_RESUME.delay(failures, random.random()))  # noqa: S311
+            if not self._stopping:
+                await asyncio.sleep(_RESUME.delay(failures, random.random()))  # noqa: S311
             failures += 1
 
     def _has_trouble(self, problem: str | None) -> None:

@@ -690,7 +690,7 @@ class ViewsConformance:
     ) -> None:
         unfinished = await database.open(things(version=2))
         await keep(unfinished, named("half"))
-        rebuilt = await database.rebuild(things())
+        rebuilt = await database.rebuild(things(version=2))
         assert (rebuilt.live, await rebuilt.checkpoint(), await names(rebuilt)) == (False, 0, [])
         assert rebuilt.generation > unfinished.generation
         await assert_superseded(unfinished)
@@ -698,6 +698,16 @@ class ViewsConformance:
             await unfinished.load(Thing, [("", "0000")])
         with pytest.raises(Unavailable):
             await names(unfinished)
+
+    @pytest.mark.usefixtures("store")
+    async def test_a_rebuild_leaves_what_is_being_built_for_another_version(
+        self, database: ViewDatabase
+    ) -> None:
+        unfinished = await database.open(things(version=2))
+        await keep(unfinished, named("half"))
+        await replace(database, things())
+        await keep(unfinished, named("more"))
+        assert await unfinished.checkpoint() == 2
 
     @pytest.mark.usefixtures("store")
     async def test_a_rebuild_for_another_version_is_taken_up_where_it_was_left(
@@ -718,7 +728,7 @@ class ViewsConformance:
         assert (store.live, building.live) == (True, False)
         await building.commit([], expected=9, checkpoint=10)
         assert await database.switch(building)
-        assert (store.live, building.live) == (False, True)
+        assert (store.live, building.live) == (True, True)
         assert await database.switch(building)
 
     @pytest.mark.usefixtures("store")
@@ -756,6 +766,121 @@ class ViewsConformance:
             await names(store)
         assert refused.value.code == "views_replaced"
 
+    # versions side by side
+
+    async def test_each_version_reads_and_writes_its_own_while_both_are_run(
+        self, database: ViewDatabase, store: ViewStore
+    ) -> None:
+        await keep(store, named("old"))
+        new = await replace(database, things(version=2))
+        await keep(store, {"b": Thing(name="old, later")})
+        await keep(new, {"b": Thing(name="new, later")})
+        assert await names(store) == ["old", "old, later"]
+        assert await names(new) == ["new", "new, later"]
+        for version, generation in ((1, 1), (2, 2), (1, 1)):
+            opened = await database.open(things(version=version))
+            assert (opened.generation, opened.live) == (generation, True)
+
+    async def test_a_rebuild_replaces_the_live_one_of_its_version_alone(
+        self, database: ViewDatabase, store: ViewStore
+    ) -> None:
+        new = await replace(database, things(version=2))
+        again = await replace(database, things(version=2))
+        await assert_superseded(new)
+        assert (await database.open(things(version=2))).generation == again.generation
+        assert (await database.open(things())).generation == store.generation
+        await keep(store, named("old"))
+
+    async def test_a_layout_is_a_version_of_its_own(
+        self, database: ViewDatabase, store: ViewStore
+    ) -> None:
+        relaid = await database.open(things(views=(Relaid,)))
+        await relaid.commit([], expected=0, checkpoint=1)
+        assert await database.switch(relaid)
+        await keep(store, named("old"))
+        assert (await database.open(things())).generation == store.generation
+
+    async def test_who_goes_back_one_version_finds_its_views(
+        self, database: ViewDatabase, store: ViewStore
+    ) -> None:
+        await keep(store, named("first"))
+        second = await replace(database, things(version=2))
+        await replace(database, things(version=3))
+        database = await self.reopen(database)
+        back = await database.open(things(version=2))
+        assert (back.generation, back.live) == (second.generation, True)
+        assert await names(back) == ["new"]
+
+    async def test_a_new_version_drops_all_but_the_one_used_last(
+        self, database: ViewDatabase, store: ViewStore
+    ) -> None:
+        await keep(store, named("first"))
+        second = await replace(database, things(version=2))
+        await replace(database, things(version=3))
+        await assert_superseded(store)
+        with pytest.raises(Unavailable) as refused:
+            await names(store)
+        assert refused.value.code == "views_replaced"
+        assert await names(second) == ["new"]
+        anew = await database.open(things())
+        assert (anew.generation, anew.live, await anew.checkpoint()) == (4, False, 0)
+
+    async def test_a_version_is_used_from_its_opening_on(
+        self, database: ViewDatabase, store: ViewStore
+    ) -> None:
+        await keep(store, named("first"))
+        second = await replace(database, things(version=2))
+        database = await self.reopen(database)
+        # Back to the first, and on from there.
+        first = await database.open(things())
+        await replace(database, things(version=3))
+        assert await names(first) == ["first"]
+        await keep(first, named("still"))
+        assert second.generation == 2
+        assert (await database.open(things(version=2))).generation == 4
+
+    async def test_what_is_begun_later_outlives_a_switch_and_what_was_begun_earlier_does_not(
+        self, database: ViewDatabase, store: ViewStore
+    ) -> None:
+        earlier, now, later = [
+            await database.open(things(version=version)) for version in (2, 3, 4)
+        ]
+        await now.commit([], expected=0, checkpoint=1)
+        assert await database.switch(now)
+        await assert_superseded(earlier)
+        await keep(later, named("later"))
+        await keep(store, named("first"))
+
+    async def test_a_version_that_looks_the_same_stands_in_for_one_that_is_being_built(
+        self, database: ViewDatabase, store: ViewStore
+    ) -> None:
+        await keep(store, named("old"))
+        building = await database.open(things(version=2))
+        found = await database.stand_in(things(version=2))
+        assert found is not None
+        assert (found.generation, await found.checkpoint()) == (store.generation, 1)
+        assert await names(found) == ["old"]
+        await keep(building, named("new"))
+        await keep(store, {"b": Thing(name="later")})
+        assert await names(found) == ["old", "later"]
+
+    async def test_of_several_the_one_used_last_stands_in(
+        self, database: ViewDatabase, store: ViewStore
+    ) -> None:
+        second = await replace(database, things(version=2))
+        found = await database.stand_in(things(version=3))
+        assert found is not None
+        assert found.generation == second.generation
+        await database.open(things())
+        found = await database.stand_in(things(version=3))
+        assert found is not None
+        assert found.generation == store.generation
+
+    @pytest.mark.usefixtures("store")
+    async def test_nothing_of_another_layout_stands_in(self, database: ViewDatabase) -> None:
+        assert await database.stand_in(things(version=2, views=(Relaid,))) is None
+        assert await database.stand_in(things()) is None
+
     async def test_projections_do_not_meet(self, database: ViewDatabase, store: ViewStore) -> None:
         others = ProjectionModel(Projection(), "others", 1, (Thing,), {}, {})
         second = await database.open(others)
@@ -779,6 +904,15 @@ class ViewsConformance:
             await store.commit([], expected=0, checkpoint=1)
         with pytest.raises(Unavailable):
             await store.reader(None).get(Thing, "k")
+
+
+async def replace(database: ViewDatabase, model: ProjectionModel) -> ViewStore:
+    """Build views anew, of one thing named "new", and switch to them."""
+    rebuilt = await database.rebuild(model)
+    # As far as any other that a test has.
+    await rebuilt.commit([put("0000", Thing(name="new"))], expected=0, checkpoint=100)
+    assert await database.switch(rebuilt)
+    return rebuilt
 
 
 async def assert_superseded(store: ViewStore) -> None:

@@ -12,7 +12,7 @@ from sqlalchemy.pool import ConnectionPoolEntry, QueuePool
 
 from cim_domain.errors import CimError
 from cim_domain.views.sql_backend import WRITES
-from cim_domain.views.sqlite_errors import translated
+from cim_domain.views.sqlite_errors import is_damage, translated
 from cim_domain.views.sqlite_file import SqliteFile
 
 # A commit is safe from a crash of the process, and the file from a crash of the machine; what the
@@ -93,6 +93,8 @@ class SqliteBackend:
 
     def translate(self, error: DBAPIError) -> CimError:
         """See `Backend`."""
+        if isinstance(error.orig, sqlite3.Error) and is_damage(error.orig):
+            self._file.met_damage()
         return translated(self.path, error.orig)
 
     def release(self) -> None:

@@ -1,7 +1,9 @@
 """The file in which SQLite keeps views: made private, checked, and set aside when it is no good.
 
 A file beside it, ``NAME.lock``, is locked shared by every process that has the views open, so that
-nobody sets a file aside under another's feet.
+nobody sets a file aside under another's feet. It says "in use" until the last of them has ended in
+order and without having met damage: a large file, which takes long to check, is checked only where
+it still says so.
 """
 
 import fcntl
@@ -17,6 +19,11 @@ from cim_domain.errors import ConfigurationError, Unavailable
 from cim_domain.views.sql_tables import FORMAT
 from cim_domain.views.sqlite_errors import is_damage, translated
 
+CHECKED_ALWAYS = 64 * 1024 * 1024
+"""Bytes up to which a file is checked at every opening: some 0.1 s, where it is in the cache."""
+
+_IN_USE = b"in use\n"
+
 APPLICATION = 0x43494D56
 """Says that a file holds views, in `PRAGMA application_id`."""
 
@@ -31,6 +38,8 @@ class SqliteFile:
     _patience: float
     recovered: Path | None = field(default=None, init=False)
     _lock: int | None = field(default=None, init=False)
+    _in_order: bool = field(default=False, init=False)
+    """Whether the file is as far as is known as it should be: prepared, and no damage met."""
 
     def prepare(self) -> None:
         """Check the file, or make it. Raises `ConfigurationError` and `Unavailable`."""
@@ -56,18 +65,25 @@ class SqliteFile:
             if not prepared:
                 self.release()
 
+    def met_damage(self) -> None:
+        """Have the whole file checked when it is opened next."""
+        self._in_order = False
+
     def release(self) -> None:
-        """Let other processes set the file aside, if they must."""
+        """Let other processes set the file aside, if they must. Called with no connection open."""
         if self._lock is not None:
+            if self._in_order and _taken_alone(self._lock):
+                os.ftruncate(self._lock, 0)
             os.close(self._lock)
             self._lock = None
+            self._in_order = False
 
     def _prepare(self) -> None:
         self._lock = _private(self._beside(".lock"))
         alone = _alone(self._lock)
         # SQLite would open a file that cannot be written, and leave others that never can be.
         os.close(_private(self.path))
-        trouble = self._trouble()
+        trouble = self._trouble(suspect=alone and os.fstat(self._lock).st_size > 0)
         if trouble is not None:
             if not alone:
                 raise ConfigurationError(
@@ -76,9 +92,11 @@ class SqliteFile:
                 )
             self._set_aside(trouble)
         self._make()
+        os.pwrite(self._lock, _IN_USE, 0)
+        self._in_order = True
         fcntl.flock(self._lock, fcntl.LOCK_SH)
 
-    def _trouble(self) -> str | None:
+    def _trouble(self, *, suspect: bool) -> str | None:
         """Why the file is no good, if so. Raises `ConfigurationError` for one to leave alone."""
         try:
             with closing(self._connect()) as connection:
@@ -96,6 +114,8 @@ class SqliteFile:
                     )
                 if version < FORMAT:
                     return f"of the older format {version}"
+                if not suspect and self.path.stat().st_size > CHECKED_ALWAYS:
+                    return None
                 found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
         except sqlite3.DatabaseError as error:
             if is_damage(error):
@@ -150,10 +170,16 @@ def _private(path: Path) -> int:
 
 def _alone(lock: int) -> bool:
     """Lock the file: exclusively if nobody has it, else shared, once no one has it exclusively."""
+    if _taken_alone(lock):
+        return True
+    fcntl.flock(lock, fcntl.LOCK_SH)
+    return False
+
+
+def _taken_alone(lock: int) -> bool:
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        fcntl.flock(lock, fcntl.LOCK_SH)
         return False
     return True
 

@@ -116,6 +116,9 @@ class FaultyViews:
         self.calls.after()
         return store
 
+    async def stand_in(self, model: ProjectionModel) -> ViewStore | None:
+        return await self.inner.stand_in(model)
+
     async def rebuild(self, model: ProjectionModel) -> ViewStore:
         return FaultyViewStore(await self.inner.rebuild(model), self.calls)
 

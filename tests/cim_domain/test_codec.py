@@ -17,7 +17,9 @@ from cim_domain.codec import (
 )
 from cim_domain.errors import Invalid
 from cim_domain.metadata import Metadata
+from cim_domain.nats.headers import read_headers
 from cim_domain.nats.limits import check_header
+from cim_domain.unread import UnreadHeaders
 
 names = st.from_regex(r"[a-z][a-z0-9_]{0,20}", fullmatch=True)
 words = st.from_regex(r"[!-~]([ -~]{0,60}[!-~])?", fullmatch=True)
@@ -167,3 +169,28 @@ def test_anything_else_is_invalid_and_names_the_header(text: str) -> None:
     (field,) = caught.value.details["fields"]
     assert field["path"] == "headers.X-Min-Sequence"
     assert bad_header("X", "y").details["fields"] == [{"path": "headers.X", "message": "y"}]
+
+
+@given(
+    metadata,
+    st.lists(st.sampled_from(["Nats-Sequence: 7", "Nats-Batch-Id: a b", "X-Event-ID: other"])),
+    st.booleans(),
+)
+def test_headers_not_taken_apart_tell_the_same(
+    written: Metadata, more: list[str], at_odds: bool
+) -> None:
+    subject = f"nix.journal.{written.message_type.replace('.', f'.{written.aggregate_id}.')}"
+    if at_odds:
+        subject = subject.replace("journal.", "journal.x")
+    lines = [f"{name}: {value}" for name, value in event_headers(written).items()] + more
+    unread = UnreadHeaders("\r\n".join([*lines, "", ""]).encode(), read_headers)
+    read = read_event(subject, dict(UnreadHeaders(unread.lines, read_headers)), b"{}", 7, "x")
+    assert read_event(subject, unread, b"{}", 7, "x") == read
+
+
+def test_headers_not_taken_apart_are_those_of_any_mapping() -> None:
+    headers = UnreadHeaders(b"A: 1\r\nB:2\r\n\r\n", read_headers)
+    assert headers == {"A": "1", "B": "2"}
+    assert (len(headers), headers.get("C"), "A" in headers, bool(headers)) == (2, None, True, True)
+    assert repr(headers) == "{'A': '1', 'B': '2'}"
+    assert not UnreadHeaders(b"\r\n", read_headers)

@@ -467,23 +467,49 @@ async def test_it_is_switched_to_although_the_last_events_changed_nothing(settin
         assert await new.reader(None).count(TallyView) == 1
 
 
-async def test_views_that_were_replaced_are_built_again_from_the_start(setting: Setting) -> None:
+async def test_views_that_were_dropped_are_built_again_from_the_start(setting: Setting) -> None:
     await setting.add("a", 1)
     old = setting.runner(domain=version(1))
     await old.open()
     old.start()
     await caught_up(old, setting)
-    async with running(setting.runner(domain=version(2))) as new:
-        await caught_up(new, setting)
-        await until(lambda: new.status.state is RunnerState.LIVE)
+    for later in (2, 3):
+        async with running(setting.runner(domain=version(later))) as new:
+            await caught_up(new, setting)
+            await until(lambda: new.status.state is RunnerState.LIVE)
     # Superseded with its next event, the old code begins anew, and must not begin where it was.
     await setting.add("b", 2)
     await caught_up(old, setting)
-    await until(lambda: old.status.state is RunnerState.LIVE and old.status.generation == 3)
+    await until(lambda: old.status.state is RunnerState.LIVE and old.status.generation == 4)
     await old.reached(2, 5)
     assert await old.reader(None).get(TallyView, "a") == TallyView(name="a", total=1, events=1)
     assert await old.reader(None).get(TallyView, "b") == TallyView(name="b", total=2, events=1)
     await old.stop()
+
+
+async def test_two_versions_run_side_by_side_and_neither_takes_the_others_views(
+    setting: Setting,
+) -> None:
+    async with (
+        running(setting.runner(domain=version(1))) as old,
+        running(setting.runner(domain=version(2))) as new,
+    ):
+        for number in range(1, 6):
+            await setting.add("a", number)
+            await caught_up(old, setting)
+            await caught_up(new, setting)
+            await until(lambda: new.status.answers_from == 2)
+            for runner in (old, new):
+                found = await runner.reader(None).get(TallyView, "a")
+                assert found == TallyView(name="a", total=sum(range(number + 1)), events=number)
+        assert (old.status.generation, new.status.generation) == (1, 2)
+    # And back again, from where the first version was.
+    await setting.add("a", 1)
+    async with running(setting.runner(domain=version(1))) as back:
+        assert (back.position, back.status.answers_from) == (5, 1)
+        await caught_up(back, setting)
+        found = await back.reader(None).get(TallyView, "a")
+        assert found == TallyView(name="a", total=16, events=6)
 
 
 # Waiting for it

@@ -133,7 +133,7 @@ class Follower(AbstractContextManager["Follower"]):
                 cwd=self.directory, env=self._environment, stderr=stderr,
             )  # fmt: skip
         # Each attempt waits a while itself.
-        ask = [str(BIN / "cim-domain"), "health", *command[2:]]
+        ask = [str(BIN / "cim-domain"), "health", *_without_metrics(command[2:])]
         while subprocess.run(
             ask, check=False, capture_output=True, timeout=SECONDS,
             cwd=self.directory, env=self._environment,
@@ -179,3 +179,11 @@ class Follower(AbstractContextManager["Follower"]):
 
 def _lines(text: str) -> str:
     return "\n".join(line.rstrip() for line in text.strip().splitlines())
+
+
+def _without_metrics(arguments: list[str]) -> list[str]:
+    """The arguments of `serve` that other commands have as well."""
+    if "--metrics-port" not in arguments:
+        return arguments
+    at = arguments.index("--metrics-port")
+    return arguments[:at] + arguments[at + 2 :]

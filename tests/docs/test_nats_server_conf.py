@@ -3,7 +3,7 @@
 import asyncio
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, aclosing
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from pathlib import Path
 
 import nats
@@ -304,6 +304,31 @@ async def test_an_operator_looks_after_streams_and_reads_dead_letters(
     (letter,) = await letters.fetch(1, timeout=10)
     assert letter.data == b"no JSON"
     assert installation.denials["operator"].empty()
+
+
+async def test_an_operator_has_dead_letters_replayed(installation: Installation) -> None:
+    operator = installation.connections["operator"]
+    await installation.connections["client"].publish("nix.cmd.flake.create", b"no JSON")
+    letters = await operator.jetstream().pull_subscribe("nix.dlq.>", stream="NIX_DLQ")
+    await letters.fetch(1, timeout=10)
+    again = await installation.request("operator", "nix.replay.commands", {"sequence": 1})
+    assert again["error"]["code"] == "invalid"  # type: ignore[index]
+    # Nobody but the service writes there; this is as it would write the letter.
+    headers = {"X-Dead-Subject": "nix.cmd.flake.create"}
+    async with service_connection(installation.url) as service:
+        await service.jetstream().publish("nix.dlq.commands", b'{"path": "/a"}', headers=headers)
+    replayed = await installation.request("operator", "nix.replay.commands", {"sequence": 2})
+    assert replayed["result"] == "handled"
+    info = await operator.jetstream().stream_info("NIX_DLQ")
+    assert info.state.messages == 1
+
+
+@asynccontextmanager
+async def service_connection(url: str) -> AsyncIterator[Client]:
+    """A connection with the role of the service."""
+    client = await nats.connect(url, user="service", password=password("service"))
+    yield client
+    await client.close()
 
 
 DENIED_PUBLISHES = {

@@ -14,7 +14,9 @@ import pytest
 
 from cim_domain.cli.places import PACKAGES, find_domains_in
 from cim_domain.client import DomainClient
+from cim_domain.codec import event_headers
 from cim_domain.dead_letters import DeadLetter
+from cim_domain.metadata import Metadata, utc_now
 from cim_domain.nats.config import load_settings
 from cim_domain.nats.dead_letters import StreamDeadLetters
 from cim_domain.nats.link import Link
@@ -234,6 +236,18 @@ def test_an_event_is_shown_and_known_to_be_in_the_views(cli, letters, data_direc
             path,
             consumer="projection.flakes",
             subject=f"nix.journal.flake.{sent['aggregate_id']}.created",
+            headers=event_headers(
+                Metadata(
+                    message_id=sent["events"][0]["id"],
+                    message_type="flake.created",
+                    correlation_id=sent["correlation_id"],
+                    causation_id=sent["command_id"],
+                    timestamp=utc_now(),
+                    source="test",
+                    aggregate_id=sent["aggregate_id"],
+                    aggregate_version=1,
+                )
+            ),
             sequence=sent["sequence"],
         )
     )

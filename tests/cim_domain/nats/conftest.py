@@ -25,6 +25,11 @@ class PlainServer:
     def url(self) -> str:
         return f"nats://127.0.0.1:{self.port}"
 
+    @property
+    def pid(self) -> int:
+        assert self._process
+        return self._process.pid
+
     def start(self, config: str | None = None) -> None:
         self._config = self._config if config is None else config
         file = self._directory / "nats.conf"

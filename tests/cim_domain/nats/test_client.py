@@ -5,6 +5,7 @@ import base64
 import json
 import logging
 import os
+import signal
 import socket
 import ssl
 import subprocess
@@ -719,3 +720,17 @@ def test_names_that_are_no_tokens_are_refused(name: str) -> None:
 )
 def test_printable_ascii_is_a_header(name: str, value: str) -> None:
     check_header(name, value)
+
+
+async def test_a_pong_that_nobody_waits_for_any_more_does_not_end_the_reading(plain_server) -> None:
+    server = plain_server()
+    nc = await connect(load_settings(url=server.url), name="test")
+    os.kill(server.pid, signal.SIGSTOP)
+    try:
+        with pytest.raises(Unavailable):
+            await round_trip(nc, seconds=0.05)
+    finally:
+        os.kill(server.pid, signal.SIGCONT)
+    await round_trip(nc)
+    await round_trip(nc)
+    await nc.close()

@@ -19,8 +19,15 @@ pieces = st.sampled_from(
         b" ",
         b"\x0b",
         b"\x0c",
+        b"\x1c",
+        b"\x1f",
+        b"\x00",
+        b"\xc3\xa4",
+        b"\xff",
+        b"value",
+        b"a b",
+        b"",
     ]
-    + [b"\x1c", b"\x1f", b"\x00", b"\xc3\xa4", b"\xff", b"value", b"a b", b""]
 )
 blocks = st.lists(pieces | st.binary(max_size=5), max_size=40).map(b"".join)
 

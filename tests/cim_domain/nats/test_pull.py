@@ -187,21 +187,18 @@ async def test_nothing_is_left_behind_where_it_could_not_begin(work: Work) -> No
     assert len(work.link._listeners) <= listeners
 
 
-async def test_whatever_was_delivered_is_taken_or_told_at_the_end(work: Work) -> None:
-    """Published into its end again and again: no delivery disappears between server and client."""
+async def test_no_delivery_gets_lost_where_one_pull_ends_and_another_begins(work: Work) -> None:
+    """One that did would come again after a minute only, when it should have been acknowledged."""
     publishing = asyncio.create_task(work.put_many(600))
-    found: list[Msg] = []
-    while not publishing.done():
-        pull = pull_of(work, 50, beat=0.2)
-        async with pull:
-            found += await pull.take()
-        found += pull.untaken()
+    found: set[int] = set()
+    async with asyncio.timeout(20):
+        while len(found) < 600:
+            pull = pull_of(work, 50, beat=0.2)
+            async with pull:
+                taken = await pull.take()
+            taken += pull.untaken()
+            found |= {read_delivery(one).sequence for one in taken}
     await publishing
-    delivered = (await work.consumer())["delivered"]["consumer_seq"]
-    assert delivered == len(found)
-    assert sorted(read_delivery(one).consumer_sequence for one in found) == list(
-        range(1, delivered + 1)
-    )
 
 
 async def test_a_server_that_restarts_ends_it_and_leaves_no_subscription() -> None:

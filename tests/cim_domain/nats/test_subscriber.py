@@ -1,17 +1,16 @@
 """Working off a stream: at least once, with bounded retries, and nothing lost on any way."""
 
 import asyncio
-import os
-import subprocess
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from itertools import pairwise
 from pathlib import Path
 from time import monotonic
 
 import pytest
+from nats.aio.msg import Msg
 
 from cim_domain.backoff import Backoff
 from cim_domain.dead_letters import DeadLetter, MemoryDeadLetters
@@ -187,6 +186,7 @@ async def test_after_the_last_attempt_it_is_a_dead_letter_with_all_that_came(
     headers = {name: value for name, value in letter.headers.items() if name[:5] != "Nats-"}
     assert headers == {
         "X-Kept": "yes",
+        "X-Dead-Nats-Msg-Id": "mine",
         "X-Dead-Consumer": "process.workers",
         "X-Dead-Subject": f"{work.root}.kind",
         "X-Dead-Sequence": str(sequence),
@@ -286,9 +286,7 @@ async def test_without_a_stream_for_dead_letters_the_message_stays_until_there_i
     await workers.begun(1)
     while (await work.consumer())["num_redelivered"] == 0:
         await round_trip(link.client)
-    await ensure_stream(
-        link.requests, dead_letter_stream(subjects.dead_letter_stream, f"{root}.>")
-    )
+    await ensure_stream(link.requests, dead_letter_stream(subjects.dead_letter_stream, f"{root}.>"))
     await work.settled()
     assert await letters.count() == 1
 
@@ -414,67 +412,102 @@ async def test_stopping_finishes_what_was_begun(work: Work, workers: Workers) ->
 async def test_what_was_not_begun_goes_to_others_at_once(
     work: Work, workers: Workers, other_link: Link
 ) -> None:
-    workers.gated = True
-    retries = quickly(ack_wait=LONG)
-    stopped = await workers.subscribe(key=lambda one: one.subject, retries=retries)
-    await work.put_many(10)
-    while (await work.consumer())["num_pending"]:
-        await round_trip(work.link.client)
-    await workers.begun(1)
-    stopping = asyncio.create_task(stopped.stop())
-    await workers.subscribe(other_link, retries=retries, concurrency=1)
-    workers.open_gates()
-    await stopping
-    await workers.begun(10)
-    await work.settled()
-    assert sorted(map(int, workers.seen)) == list(range(10))
+    async with AsyncExitStack() as stack:
+        others = Workers(work, stack)
+        workers.gated = True
+        retries = quickly(ack_wait=LONG)
+        stopped = await workers.subscribe(key=lambda one: one.subject, retries=retries)
+        await work.put_many(10)
+        while (await work.consumer())["num_pending"]:
+            await round_trip(work.link.client)
+        await workers.begun(1)
+        stopping = asyncio.create_task(stopped.stop())
+        await others.subscribe(other_link, retries=retries)
+        workers.open_gates()
+        await stopping
+        await others.begun(9)
+        await work.settled()
+        assert workers.seen == ["0"]
+        assert sorted(map(int, others.seen)) == list(range(1, 10))
 
 
 async def test_instances_that_come_and_go_lose_and_repeat_nothing(
     work: Work, workers: Workers, other_link: Link
 ) -> None:
     """With so long a time to acknowledge, a delivery that got lost would not come again here."""
-    putting = asyncio.create_task(work.put_many(400))
-    await workers.subscribe(other_link, retries=quickly(ack_wait=LONG), concurrency=2)
-    while not putting.done():
-        passing = workers.subscriber(retries=quickly(ack_wait=LONG), concurrency=32)
+    retries = quickly(ack_wait=LONG)
+    await workers.subscribe(other_link, retries=retries, concurrency=2)
+    for _ in range(25):
+        passing = workers.subscriber(retries=retries, concurrency=32)
         await passing.start()
-        await workers.begun(len(workers.attempts) + 1)
+        await work.put_many(10)
         await passing.stop()
-    await putting
-    await workers.begun(400)
+    await workers.begun(250)
     await work.settled()
-    assert sorted(map(int, workers.seen)) == list(range(400))
+    assert Counter(workers.seen) == dict.fromkeys("0123456789", 25)
 
 
-@contextmanager
-def dying(url: str, work: Work, attempts: int, ack_wait: float) -> Iterator[list[str]]:
-    """A worker process; what it said is in the list once the block has ended, and it with it."""
-    arguments = [url, work.stream, str(attempts), str(ack_wait)]
-    process = subprocess.Popen(
-        [sys.executable, DYING_WORKER, *arguments],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-        env=dict(os.environ),
+async def test_stopping_ends_at_whatever_moment_it_comes(work: Work, workers: Workers) -> None:
+    """Also while it leaves a consumer that is gone, and makes it again."""
+    for moment in range(60):
+        subscriber = workers.subscriber()
+        await subscriber.start()
+        await work.delete_consumer()
+        for _ in range(moment):
+            await asyncio.sleep(0)
+        async with asyncio.timeout(5):
+            await subscriber.stop()
+        assert subscriber._running == []
+
+
+@asynccontextmanager
+async def dying(url: str, work: Work, retries: Retries) -> AsyncIterator[asyncio.StreamReader]:
+    """A worker in a process of its own, and what it says; killed at the end, if not before."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        DYING_WORKER,
+        *(url, work.stream, str(retries.attempts), str(retries.ack_wait)),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.DEVNULL,
     )
-    said: list[str] = []
+    assert process.stdout is not None
     try:
-        assert process.stdout is not None
-        said.append(process.stdout.readline().strip())
-        yield said
+        yield process.stdout
     finally:
-        process.kill()
-        rest, _ = process.communicate(timeout=10)
-        said += rest.splitlines()
+        if process.returncode is None:
+            process.kill()
+        await process.communicate()
 
 
 async def test_what_a_killed_process_had_begun_goes_to_another(
     nats_url: str, work: Work, workers: Workers
 ) -> None:
+    retries = quickly(ack_wait=0.5)
     await work.put("hang")
-    with await asyncio.to_thread(dying(nats_url, work, 5, 0.5).__enter__) and AsyncExitStack():
-        pass
+    async with dying(nats_url, work, retries) as says:
+        assert await says.readline() == b"begun hang\n"
+    await workers.subscribe(retries=retries)
+    await workers.begun(1)
+    await work.settled()
+    assert [one.deliveries for one in workers.attempts] == [2]
+
+
+async def test_one_that_kills_its_process_each_time_is_a_dead_letter_in_the_end(
+    nats_url: str, work: Work, workers: Workers
+) -> None:
+    retries = quickly(attempts=1, ack_wait=0.3)
+    await work.put("die")
+    for _ in range(retries.most_deliveries):
+        async with dying(nats_url, work, retries) as says:
+            assert await says.read() == b"begun die\n"
+    await workers.subscribe(retries=retries)
+    await work.settled()
+    assert workers.attempts == []
+    (letter,) = workers.letters.letters
+    assert (letter.code, letter.data, letter.deliveries) == ("gave_up", b"die", 4)
+    await work.put("fine")
+    await workers.begun(1)
+    assert workers.seen == ["fine"]
 
 
 async def test_a_server_that_restarts_costs_no_message() -> None:
@@ -500,3 +533,266 @@ async def test_a_server_that_restarts_costs_no_message() -> None:
         assert set(workers.seen) == {*map(str, range(20)), "last"}
         assert workers.most_running == 4
         assert workers.letters.letters == []
+
+
+# The consumer, as it is and as it should be
+
+
+async def test_a_deleted_consumer_is_made_again_where_it_was(work: Work, workers: Workers) -> None:
+    await work.put("before")
+    subscriber = await workers.subscribe(history=False)
+    await work.put_many(3)
+    await workers.begun(3)
+    await work.settled()
+    await subscriber.state()
+    await work.delete_consumer()
+    await work.put("after")
+    await workers.begun(4)
+    await work.settled()
+    assert workers.seen == ["0", "1", "2", "after"]
+    assert (await work.consumer())["config"]["opt_start_seq"] == 5
+
+
+async def test_what_was_acknowledged_since_the_last_look_comes_again_rather_than_nothing(
+    work: Work, workers: Workers
+) -> None:
+    await workers.subscribe(history=False)
+    await work.put_many(5)
+    await workers.begun(5)
+    await work.settled()
+    await work.delete_consumer()
+    await work.put("after")
+    await workers.begun(11)
+    await work.settled()
+    assert Counter(workers.seen) == {"after": 1, **dict.fromkeys("01234", 2)}
+
+
+async def test_what_is_in_hand_when_its_consumer_goes_is_not_begun_twice(
+    work: Work, workers: Workers
+) -> None:
+    workers.gated = True
+    await workers.subscribe(retries=quickly(ack_wait=LONG))
+    await work.put_many(2)
+    await workers.begun(2)
+    await work.delete_consumer()
+    async with asyncio.timeout(10):
+        while True:
+            try:
+                if (await work.consumer())["delivered"]["consumer_seq"] == 2:
+                    break
+            except ApiError:
+                await round_trip(work.link.client)
+    await round_trip(work.link.client)
+    workers.open_gates()
+    await work.settled()
+    assert workers.seen == ["0", "1"]
+
+
+async def test_of_several_instances_each_goes_on_when_the_consumer_goes(
+    work: Work, workers: Workers, other_link: Link
+) -> None:
+    both = [await workers.subscribe(link, history=False) for link in (work.link, other_link)]
+    for number in range(5):
+        await work.put(str(number))
+        await workers.begun(number + 1)
+        await work.settled()
+        for one in both:
+            await one.state()
+        await work.delete_consumer()
+    await work.put("after")
+    await workers.begun(6)
+    await work.settled()
+    assert workers.seen == ["0", "1", "2", "3", "4", "after"]
+    assert [one.trouble for one in both] == [None, None]
+
+
+async def test_one_that_was_made_again_is_taken_up_at_the_next_start(
+    work: Work, workers: Workers
+) -> None:
+    subscriber = await workers.subscribe(history=False)
+    await work.put("0")
+    await workers.begun(1)
+    await work.settled()
+    await subscriber.state()
+    await work.delete_consumer()
+    await work.put("1")
+    await workers.begun(2)
+    await work.settled()
+    await subscriber.stop()
+    await work.put("2")
+    await workers.subscribe(history=False)
+    await workers.begun(3)
+    assert workers.seen == ["0", "1", "2"]
+
+
+async def test_the_consumer_of_a_work_queue_is_made_again_too(
+    link: Link, subjects: Subjects
+) -> None:
+    async with AsyncExitStack() as stack:
+        work = await Work(link, subjects.root).make(retention="workqueue")
+        workers = Workers(work, stack)
+        await workers.subscribe()
+        await work.put("0")
+        await workers.begun(1)
+        await work.settled()
+        await work.delete_consumer()
+        await work.put("1")
+        await workers.begun(2)
+        await work.settled()
+        assert workers.seen == ["0", "1"]
+
+
+async def test_another_stream_in_the_place_of_the_one_it_was_on_is_told_and_not_worked_off(
+    link: Link, work: Work, workers: Workers, caplog: pytest.LogCaptureFixture
+) -> None:
+    subscriber = await workers.subscribe()
+    await work.put_many(3)
+    await workers.begun(3)
+    await work.settled()
+    await subscriber.state()
+    await call(link.requests, f"STREAM.DELETE.{work.stream}")
+    await work.make()
+    await work.put("other")
+    async with asyncio.timeout(10):
+        while "start the service anew" not in (subscriber.trouble or ""):
+            await round_trip(link.client)
+    with pytest.raises(ApiError):
+        await subscriber.state()
+    assert workers.seen == ["0", "1", "2"]
+    assert "start the service anew" in caplog.text
+
+
+async def test_history_is_a_matter_of_the_first_start(work: Work, workers: Workers) -> None:
+    await work.put("0")
+    await (await workers.subscribe(history=False)).stop()
+    await work.put("1")
+    await workers.subscribe(history=True)
+    await workers.begun(1)
+    await work.settled()
+    assert workers.seen == ["1"]
+
+
+async def test_a_consumer_with_other_settings_is_changed_and_keeps_its_place_and_what_is_not_ours(
+    work: Work, workers: Workers
+) -> None:
+    config = {
+        "durable_name": "workers",
+        "ack_policy": "explicit",
+        "ack_wait": 1_000_000_000,
+        "filter_subject": f"{work.root}.old",
+        "description": "the operator's",
+    }
+    await call(
+        work.link.requests,
+        f"CONSUMER.CREATE.{work.stream}.workers.{work.root}.old",
+        {"stream_name": work.stream, "config": config},
+    )
+    await workers.subscribe(filter_subject=f"{work.root}.new", retries=quickly(ack_wait=7))
+    await work.put("x", "new")
+    await workers.begun(1)
+    found = (await work.consumer())["config"]
+    assert found["filter_subject"] == f"{work.root}.new"
+    assert found["ack_wait"] == 7_000_000_000
+    assert found["max_deliver"] == -1
+    assert found["deliver_policy"] == "all"
+    assert found["description"] == "the operator's"
+
+
+async def test_a_filter_that_is_no_longer_wanted_goes(work: Work, workers: Workers) -> None:
+    await (await workers.subscribe(filter_subject=f"{work.root}.old")).stop()
+    await workers.subscribe()
+    await work.put("x", "new")
+    await workers.begun(1)
+    assert "filter_subject" not in (await work.consumer())["config"]
+
+
+async def test_a_consumer_that_fits_is_left_alone(work: Work, workers: Workers) -> None:
+    created: list[str] = []
+
+    async def see(message: Msg) -> None:
+        created.append(message.subject)
+
+    await (await workers.subscribe(filter_subject=f"{work.root}.a")).stop()
+    await work.link.client.subscribe(f"$JS.API.CONSUMER.CREATE.{work.stream}.>", cb=see)
+    await workers.subscribe(filter_subject=f"{work.root}.a")
+    await work.put("x")
+    await workers.begun(1)
+    assert created == []
+
+
+@pytest.mark.parametrize(
+    ("config", "told"),
+    [
+        ({"ack_policy": "none"}, "ack_policy is 'none', needed is 'explicit'"),
+        (
+            {"ack_policy": "explicit", "deliver_subject": "somewhere"},
+            "deliver_subject is 'somewhere', needed is None",
+        ),
+    ],
+)
+async def test_a_consumer_that_cannot_be_changed_is_refused_with_the_differences(
+    work: Work, workers: Workers, config: dict[str, str], told: str
+) -> None:
+    await call(
+        work.link.requests,
+        f"CONSUMER.CREATE.{work.stream}.workers",
+        {"stream_name": work.stream, "config": {"durable_name": "workers", **config}},
+    )
+    with pytest.raises(ConfigurationError, match=told):
+        await workers.subscriber().start()
+
+
+async def test_without_its_stream_it_does_not_start(work: Work, workers: Workers) -> None:
+    await call(work.link.requests, f"STREAM.DELETE.{work.stream}")
+    with pytest.raises(ConfigurationError, match=f"{work.stream}: stream not found"):
+        await workers.subscriber().start()
+
+
+async def test_without_a_connection_it_does_not_start(work: Work, workers: Workers) -> None:
+    await work.link.close()
+    with pytest.raises(NoAnswer):
+        await workers.subscriber().start()
+
+
+# What it says of itself
+
+
+async def test_it_tells_how_many_wait_are_in_flight_and_are_tried_again(
+    work: Work, workers: Workers
+) -> None:
+    async def fail_once(received: Received) -> None:
+        if received.deliveries == 1:
+            raise Rejected("no", "not yet")
+        await workers.gates["again"].wait()
+
+    workers.reaction = fail_once
+    await work.put_many(6)
+    subscriber = await workers.subscribe(concurrency=2)
+    await workers.begun(8)
+    state = await subscriber.state()
+    assert state.pending + state.in_flight == 6
+    assert state.retrying == 2
+    assert await subscriber.pending() == (state.pending, state.in_flight)
+    workers.gates["again"].set()
+    await work.settled()
+    state = await subscriber.state()
+    assert (state.pending, state.in_flight, state.retrying) == (0, 0, 0)
+
+
+async def test_it_leaves_no_task_behind(work: Work, workers: Workers) -> None:
+    before = asyncio.all_tasks()
+    subscriber = await workers.subscribe(key=lambda one: one.subject)
+    await work.put_many(5)
+    await workers.begun(5)
+    await work.settled()
+    await subscriber.stop()
+    assert asyncio.all_tasks() == before
+    assert (subscriber._in_hand, subscriber._last_of) == ({}, {})
+
+
+async def test_one_that_is_stopped_can_be_started_again(work: Work, workers: Workers) -> None:
+    subscriber = await workers.subscribe()
+    await subscriber.stop()
+    await work.put("x")
+    await subscriber.start()
+    await workers.begun(1)

@@ -364,6 +364,16 @@ async def test_nobody_is_left_waiting_whatever_the_store_raises(error: BaseExcep
     assert len(await handed.grouping.append([commit(A)])) == 1
 
 
+async def test_one_handed_in_just_when_a_group_ends_is_not_left_waiting() -> None:
+    for turns in range(20):
+        handed = Handed()
+        first = asyncio.create_task(handed.grouping.append([commit(A)]))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        async with asyncio.timeout(5):
+            await asyncio.gather(first, handed.grouping.append([commit(B)]))
+
+
 async def test_a_commit_whose_caller_leaves_while_it_waits_is_left_out() -> None:
     handed = Handed()
     tasks = await handed.behind_another(*named(A, B, C))

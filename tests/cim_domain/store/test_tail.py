@@ -150,6 +150,25 @@ async def test_one_that_falls_out_of_what_is_kept_catches_up_by_itself() -> None
         await until(lambda: store.open == 1)
 
 
+async def test_one_that_has_caught_up_misses_nothing_while_it_turns_to_the_others() -> None:
+    store = Followed()
+    await fill(store, 3)
+    tail = SharedTail(store, keep=1)
+    async with aclosing(tail.follow(3)) as quick, aclosing(tail.follow()) as late:
+        await anext(quick)
+        await anext(late)
+        await until(lambda: store.open == 1)
+        assert sequences(await take(late, 3)) == [1, 2, 3]
+        store.hold_closing = asyncio.Event()
+        taking = asyncio.create_task(take(late, 4))
+        await until(lambda: store.open == 1)
+        for _ in range(4):
+            await fill(store, 1)
+            await take(quick, 1)
+        store.hold_closing.set()
+        assert sequences(await taking) == [4, 5, 6, 7]
+
+
 async def test_no_more_is_kept_than_was_said() -> None:
     store = Followed()
     tail = SharedTail(store, keep=7)

@@ -128,6 +128,7 @@ async def test_what_fails_is_tried_again_later_and_later_and_then_a_dead_letter(
         "status": "healthy",
         "pending": 0,
         "in_flight": 0,
+        "retrying": 0,
     }
 
 

@@ -8,10 +8,18 @@ from uuid import uuid4
 import pytest
 import sqlalchemy as sa
 
-from cim_domain.errors import ConfigurationError, Unavailable
+from cim_domain.dead_letters import MemoryDeadLetters
+from cim_domain.errors import ConfigurationError, Failed, Unavailable
+from cim_domain.execution import Executor
+from cim_domain.history import ReplayingRepository
+from cim_domain.projecting import OnPoison, ProjectionRunner
+from cim_domain.store.memory import MemoryEvents
+from cim_domain.subjects import Subjects
 from cim_domain.testing.views import Thing, ViewsConformance, keep, named, names, put, things
+from cim_domain.views.layout import UNFIT
 from cim_domain.views.port import CheckpointMoved, ViewDatabase
 from cim_domain.views.sql import SqlViews
+from tests.cim_domain.tallies import Add, TallyView, request, tally_domain
 
 
 @pytest.fixture
@@ -98,6 +106,80 @@ async def test_views_work_again_once_the_server_is_back(server: Any, url: str) -
     await keep(store, {"b": Thing(name="b")})
     assert await names(store) == ["a", "b"]
     await database.close()
+
+
+@pytest.mark.parametrize(
+    "statement", ["SELECT 1/0", "SELECT 70000::smallint", "SELECT '1e400'::float8"]
+)
+async def test_a_value_that_the_database_refuses_is_no_reason_to_wait(
+    url: str, statement: str
+) -> None:
+    database = SqlViews.postgresql(url, "nix")
+    with pytest.raises(Failed) as refused:
+        await database._threads.write(lambda connection: connection.execute(sa.text(statement)))
+    assert refused.value.code == UNFIT
+    await database.close()
+
+
+async def test_an_event_whose_view_the_database_refuses_is_a_dead_letter(url: str) -> None:
+    database, letters, log = SqlViews.postgresql(url, "sums"), MemoryDeadLetters(), MemoryEvents()
+    domain = tally_domain()
+    (model,) = domain.projections.values()
+    store = await database.open(model)
+    # Narrower than the kit makes it, for every value that the kit would let pass fits.
+    table = store.table(TallyView).table
+    engine = sa.create_engine(url)
+    with engine.begin() as connection:
+        connection.execute(sa.text(f"ALTER TABLE {table.name} ALTER COLUMN field_0 TYPE smallint"))
+    engine.dispose()
+    executor = Executor(domain, log, ReplayingRepository(domain, log), source="s")
+    for name, amount in (("a", 1), ("b", 100_000), ("c", 3)):
+        await executor.execute(request(domain, Add(name=name, amounts=(amount,))))
+    subjects = Subjects("sums")
+    runner = ProjectionRunner(
+        domain, model, log, database, letters, subjects, OnPoison.SKIP
+    )  # fmt: skip
+    await runner.open()
+    runner.start()
+    await runner.reached(3, 10)
+    await runner.stop()
+    assert [(letter.code, letter.sequence) for letter in letters.letters] == [("cannot_project", 2)]
+    reader = store.reader(None)
+    assert [await reader.get(TallyView, name) is not None for name in "abc"] == [True, False, True]
+    await database.close()
+
+
+async def test_a_switch_leaves_views_that_are_indexed_and_analyzed(url: str) -> None:
+    database = SqlViews.postgresql(url, "nix")
+    await database.open(things())
+    rebuilt = await database.rebuild(things())
+    await keep(rebuilt, named(*map(str, range(2000))))
+    table = rebuilt.table(Thing).table.name
+    engine = sa.create_engine(url)
+    with engine.connect() as connection:
+        assert sa.inspect(connection).get_indexes(table) == []
+    await database.switch(rebuilt)
+    with engine.connect() as connection:
+        assert len(sa.inspect(connection).get_indexes(table)) == len(Thing.indexed)
+        rows = connection.execute(
+            sa.text("SELECT reltuples FROM pg_class WHERE relname = :table"), {"table": table}
+        )
+        assert rows.scalar_one() == 2000
+    engine.dispose()
+    await database.close()
+
+
+async def test_instances_that_finish_together_make_the_indexes_once(
+    instances: list[SqlViews],
+) -> None:
+    await instances[0].open(things())
+    stores = [await database.open(things(version=2)) for database in instances]
+    await keep(stores[0], named("a"))
+    switched = await asyncio.gather(
+        *(database.switch(store) for database, store in zip(instances, stores, strict=True))
+    )
+    assert switched == [True, True]
+    assert [store.live for store in stores] == [True, True]
 
 
 async def test_a_database_of_another_encoding_is_refused(server: Any) -> None:

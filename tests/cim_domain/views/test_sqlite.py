@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import signal
 import sqlite3
 import stat
 import subprocess
@@ -14,9 +15,10 @@ import pytest
 
 from cim_domain.errors import ConfigurationError, Unavailable
 from cim_domain.testing.views import Thing, ViewsConformance, keep, named, names, put, things
-from cim_domain.views.port import CheckpointMoved, ViewDatabase
+from cim_domain.views import sqlite_file
+from cim_domain.views.port import CheckpointMoved, ViewDatabase, ViewStore
 from cim_domain.views.sql import SqlViews
-from cim_domain.views.sqlite_file import FORMAT
+from cim_domain.views.sql_tables import FORMAT
 
 
 class TestSqliteViews(ViewsConformance):
@@ -120,6 +122,84 @@ async def test_a_file_that_is_no_good_is_set_aside_and_views_begin_anew(
         assert (store.live, await store.checkpoint(), await names(store)) == (True, 0, [])
         await after.close()
         execute(path, "SELECT 1")
+
+
+def damaged_where_it_is_not_read_at_the_start(path: Path) -> None:
+    whole = bytearray(path.read_bytes())
+    whole[len(whole) // 2 :] = b"\xff" * (len(whole) - len(whole) // 2)
+    path.write_bytes(whole)
+
+
+@pytest.fixture
+def no_file_is_small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Large enough a file to be checked only where there is reason to would take long to make."""
+    monkeypatch.setattr(sqlite_file, "CHECKED_ALWAYS", 0)
+
+
+@pytest.mark.usefixtures("no_file_is_small")
+async def test_a_large_file_is_checked_where_a_process_has_not_ended_in_order(
+    views: Callable[[], SqlViews], path: Path
+) -> None:
+    killed = await asyncio.create_subprocess_exec(sys.executable, "-c", KILLED, path)
+    assert await killed.wait() == -signal.SIGKILL
+    execute(path, "PRAGMA wal_checkpoint(TRUNCATE)")
+    damaged_where_it_is_not_read_at_the_start(path)
+    database = views()
+    assert (await database.open(things())).live
+    assert database.recovered is not None
+
+
+@pytest.mark.usefixtures("no_file_is_small")
+async def test_a_large_file_is_checked_where_damage_was_met(
+    views: Callable[[], SqlViews], path: Path
+) -> None:
+    database = views()
+    await keep(await database.open(things()), named(*map(str, range(5000))))
+    await database.close()
+    damaged_where_it_is_not_read_at_the_start(path)
+    # Nothing is said until it is read: the process before had ended in order.
+    meeting = views()
+    store = await meeting.open(things())
+    with pytest.raises(Unavailable) as refused:
+        await store.load(Thing, [("", f"{number:04}") for number in range(5000)])
+    assert refused.value.code == "views_damaged"
+    await meeting.close()
+    after = views()
+    await after.open(things())
+    assert after.recovered is not None
+
+
+@pytest.mark.usefixtures("no_file_is_small")
+async def test_while_others_have_a_file_open_the_last_to_end_says_that_it_is_in_order(
+    views: Callable[[], SqlViews], path: Path
+) -> None:
+    lock = path.with_name(f"{path.name}.lock")
+    first, second = views(), views()
+    await first.open(things())
+    await second.open(things())
+    await first.close()
+    assert content(lock) == b"in use\n"
+    await second.close()
+    assert content(lock) == b""
+
+
+async def test_views_that_are_being_built_have_no_index_until_the_switch(
+    views: Callable[[], SqlViews], path: Path
+) -> None:
+    def indexes(store: ViewStore) -> int:
+        asked = "SELECT count(*) FROM sqlite_master WHERE type = 'index' AND sql IS NOT NULL"
+        with closing(sqlite3.connect(path)) as connection:
+            named = f"{asked} AND tbl_name = ?"
+            table = store.table(Thing).table.name
+            return connection.execute(named, (table,)).fetchone()[0]
+
+    database = views()
+    live = await database.open(things())
+    rebuilt = await database.rebuild(things())
+    assert (indexes(live), indexes(rebuilt)) == (len(Thing.indexed), 0)
+    await keep(rebuilt, named("a"))
+    await database.switch(rebuilt)
+    assert indexes(rebuilt) == len(Thing.indexed)
 
 
 async def test_a_good_file_is_not_set_aside(views: Callable[[], SqlViews], path: Path) -> None:
@@ -295,6 +375,20 @@ def test_what_cannot_be_written_is_unavailable_and_works_again_once_it_can() -> 
     """Root may write everything, so root becomes nobody first."""
     subprocess.run([sys.executable, "-c", READ_ONLY], check=True)
 
+
+KILLED = """
+import asyncio, os, signal, sys
+from pathlib import Path
+from cim_domain.testing.views import keep, named, things
+from cim_domain.views.sql import SqlViews
+
+async def main(path):
+    database = SqlViews.sqlite(path, "nix")
+    await keep(await database.open(things()), named(*map(str, range(5000))))
+    os.kill(os.getpid(), signal.SIGKILL)
+
+asyncio.run(main(Path(sys.argv[1])))
+"""
 
 RUNNER = """
 import asyncio, sys

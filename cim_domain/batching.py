@@ -1,0 +1,74 @@
+"""What a slice of the log does to views: the rows that its events concern, from before to after."""
+
+from collections.abc import Sequence
+
+from attrs import frozen
+
+from cim_domain.messages import Event
+from cim_domain.projection import Projector
+from cim_domain.store.port import EventRecord
+from cim_domain.view import View
+from cim_domain.views.port import Change, RowKey, ViewStore
+
+
+@frozen
+class Step:
+    """One event, and the rows that each projector changes on it."""
+
+    record: EventRecord
+    event: Event
+    targets: tuple[tuple[Projector, tuple[RowKey, ...]], ...]
+
+
+def step_of(record: EventRecord, event: Event, projectors: tuple[Projector, ...]) -> Step:
+    """The step of an event. Raises what the projectors' key functions raise."""
+    organization = record.metadata.organization_id or ""
+    return Step(
+        record,
+        event,
+        tuple(
+            (one, tuple((organization, key) for key in one.keys(event, record.metadata)))
+            for one in projectors
+        ),
+    )
+
+
+async def rows_of(views: ViewStore, steps: Sequence[Step]) -> dict[type[View], dict[RowKey, View]]:
+    """The views that the steps change, as they are."""
+    wanted: dict[type[View], dict[RowKey, None]] = {}
+    for step in steps:
+        for projector, rows in step.targets:
+            wanted.setdefault(projector.view, {}).update(dict.fromkeys(rows))
+    return {view: dict(await views.load(view, rows)) for view, rows in wanted.items()}
+
+
+class Batch:
+    """Views on their way from one checkpoint to the next."""
+
+    def __init__(self, rows: dict[type[View], dict[RowKey, View]]) -> None:
+        self._rows: dict[type[View], dict[RowKey, View | None]] = {
+            view: dict(found) for view, found in rows.items()
+        }
+        self._changed: dict[tuple[type[View], RowKey], None] = {}
+
+    def apply(self, step: Step) -> None:
+        """Change the views on one event: all that it concerns, or none where one raises."""
+        results = [
+            (projector.view, row, self._changed_view(projector, row, step))
+            for projector, rows in step.targets
+            for row in rows
+        ]
+        for view, row, value in results:
+            self._rows[view][row] = value
+            self._changed[view, row] = None
+
+    def changes(self) -> list[Change]:
+        """What has changed, each row once."""
+        return [Change(view, row, self._rows[view][row]) for view, row in self._changed]
+
+    def _changed_view(self, projector: Projector, row: RowKey, step: Step) -> View | None:
+        before = self._rows[projector.view].get(row)
+        after = projector.change(before, step.event, step.record.metadata)
+        if after is not None and type(after) is not projector.view:
+            raise TypeError(f"{type(after).__name__} in place of {projector.view.__name__}")
+        return after
