@@ -73,6 +73,12 @@ class HardenedClient(Client):
             _sid=sid,
         )
 
+    async def _close(self, status: int, do_cbs: bool = True) -> None:  # noqa: FBT001, FBT002
+        # Of a connection just lost, sending the rest fails, and nothing would be cleaned up.
+        if isinstance(self._transport, _Transport):
+            self._transport.closing = True
+        await super()._close(status, do_cbs)
+
     async def check_answered(self) -> None:
         """Report a server that hung up in place of an answer; nats-py takes it for a connection."""
         if not self.is_connected:
@@ -93,6 +99,15 @@ class _Transport(TcpTransport):
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
+        self.closing = False
+
+    async def drain(self) -> None:
+        """As nats-py's; but nothing to worry about where the connection is to be closed anyway."""
+        try:
+            await super().drain()  # type: ignore[no-untyped-call]
+        except OSError:
+            if not self.closing:
+                raise
 
     def __bool__(self) -> bool:
         # Falsy before it is connected, the client would put a plain one in its place.
