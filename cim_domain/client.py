@@ -9,24 +9,29 @@ Messages go as types with their fields, or as the domain's own classes where a p
 """
 
 import asyncio
-import random
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing, asynccontextmanager
 from datetime import datetime, timedelta
-from itertools import count
 from typing import Any, Self
 
 import orjson
 from attrs import frozen
 from nats.aio.msg import Msg
 
-from cim_domain.backoff import Backoff
+from cim_domain.client_requests import (
+    BETWEEN,
+    NUMBER,
+    RetriedRequests,
+    error_in,
+    error_number,
+    headers_of,
+    without_outcome,
+)
 from cim_domain.codec import (
     CAUSATION_ID,
     COMMAND_ID,
     CORRELATION_ID,
-    ERROR,
     ERROR_CODE,
     EXPECTED_VERSION,
     MESSAGE_ID,
@@ -34,17 +39,16 @@ from cim_domain.codec import (
     ORGANIZATION_ID,
     SEQUENCE,
 )
-from cim_domain.errors import Invalid, NotFound, RequestError
+from cim_domain.errors import Invalid, NotFound
 from cim_domain.identity import canonical_id, fresh_id
 from cim_domain.messages import Command, Message, Query
-from cim_domain.nats.client import check_header, check_size
 from cim_domain.nats.config import NatsSettings
 from cim_domain.nats.dead_letter_box import CONSUMER_NAME, DeadLetterBox
 from cim_domain.nats.link import Link
 from cim_domain.nats.requests import NoAnswer
 from cim_domain.outcome import Outcome
 from cim_domain.replayed import Replayed
-from cim_domain.replies import bad_reply, read_error
+from cim_domain.replies import bad_reply
 from cim_domain.standing import Standing
 from cim_domain.standings import standing_key
 from cim_domain.store.jetstream import JetStreamEvents
@@ -72,14 +76,11 @@ REPLAY_TIMEOUT = 300.0
 RETRY = 2.0
 """Seconds for which a request that found nobody is sent again."""
 
+
 Payload = Mapping[str, Any] | bytes
 """A message's own fields: as they are, or as JSON already."""
 
 _TYPE = re.compile(r"[a-z][a-z0-9_]*\.[a-z][a-z0-9_]*")
-_NUMBER = re.compile(r"[0-9]{1,18}")
-_BETWEEN = Backoff(first_delay=0.05, ceiling=0.5)
-_REPLY = "_" * 64
-"""As long as any subject of replies."""
 
 
 @frozen
@@ -110,8 +111,7 @@ class DomainClient:
     ) -> None:
         self.subjects = subjects
         self._link = link
-        self._timeout = timeout
-        self._retry = retry
+        self._requests = RetriedRequests(link, timeout, retry)
         self._log = JetStreamEvents(link, subjects)
 
     @classmethod
@@ -153,7 +153,7 @@ class DomainClient:
         """
         message_type, data = _message(command, payload)
         command_id = command_id or fresh_id()
-        headers = _headers(
+        headers = headers_of(
             {
                 COMMAND_ID: command_id,
                 CORRELATION_ID: correlation_id,
@@ -163,12 +163,14 @@ class DomainClient:
             }
         )
         try:
-            reply = await self._request(self.subjects.command(message_type), data, headers, timeout)
+            reply = await self._requests.one(
+                self.subjects.command(message_type), data, headers, timeout
+            )
         except NoAnswer as error:
-            raise _without_outcome(error, command_id) from error
+            raise without_outcome(error, command_id) from error
         if not reply.data and (reply.headers or {}).get(ERROR_CODE):
-            raise _error_in(reply)
-        return Outcome.from_wire(reply.data, _http(reply) or 500)
+            raise error_in(reply)
+        return Outcome.from_wire(reply.data, error_number(reply) or 500)
 
     async def submit(
         self,
@@ -188,7 +190,7 @@ class DomainClient:
         """
         message_type, data = _message(command, payload)
         command_id = _command_id(command_id)
-        headers = _headers(
+        headers = headers_of(
             {
                 MESSAGE_ID: standing_key(command_id, organization_id),
                 COMMAND_ID: command_id,
@@ -224,7 +226,7 @@ class DomainClient:
         time = due(at, after)
         fresh = command_id is None
         command_id = _command_id(command_id)
-        headers = _headers(
+        headers = headers_of(
             {
                 **schedule_headers(time, self.subjects.submit(message_type)),
                 COMMAND_ID: command_id,
@@ -309,13 +311,13 @@ class DomainClient:
             except NoAnswer as error:
                 if error.code == "timeout":
                     raise
-            await asyncio.sleep(_BETWEEN.ceiling)
+            await asyncio.sleep(BETWEEN.ceiling)
 
     async def _store(
         self, command_id: str, subject: str, data: bytes, headers: Mapping[str, str]
     ) -> Msg:
         try:
-            return await self._request(subject, data, headers, None)
+            return await self._requests.one(subject, data, headers, None)
         except NoAnswer as error:
             if error.code == "no_responders":
                 raise NoAnswer(
@@ -323,7 +325,7 @@ class DomainClient:
                     " stream",
                     code=error.code,
                 ) from error
-            raise _without_outcome(error, command_id) from error
+            raise without_outcome(error, command_id) from error
 
     async def ask(
         self,
@@ -340,18 +342,18 @@ class DomainClient:
         sent, and `NoAnswer`.
         """
         message_type, data = _message(query, payload)
-        headers = _headers({MIN_SEQUENCE: min_sequence, ORGANIZATION_ID: organization_id})
-        reply = await self._request(self.subjects.query(message_type), data, headers, timeout)
-        if _http(reply) is not None:
-            raise _error_in(reply)
+        headers = headers_of({MIN_SEQUENCE: min_sequence, ORGANIZATION_ID: organization_id})
+        reply = await self._requests.one(self.subjects.query(message_type), data, headers, timeout)
+        if error_number(reply) is not None:
+            raise error_in(reply)
         sequence = (reply.headers or {}).get(SEQUENCE, "")
-        return Answer(reply.data, int(sequence) if _NUMBER.fullmatch(sequence) else None)
+        return Answer(reply.data, int(sequence) if NUMBER.fullmatch(sequence) else None)
 
     async def health(self) -> dict[str, Any]:
         """The health of one instance of the service, measured now. Raises `RequestError`."""
-        reply = await self._request(self.subjects.health, b"", {}, None)
-        if _http(reply) is not None:
-            raise _error_in(reply)
+        reply = await self._requests.one(self.subjects.health, b"", {}, None)
+        if error_number(reply) is not None:
+            raise error_in(reply)
         try:
             report = orjson.loads(reply.data)
         except orjson.JSONDecodeError:
@@ -377,11 +379,11 @@ class DomainClient:
         if not CONSUMER_NAME.fullmatch(consumer):
             raise Invalid(f"{consumer[:100]!a} is no name of a consumer", code="bad_consumer")
         data = orjson.dumps({"sequence": sequence})
-        reply = await self._request(
+        reply = await self._requests.one(
             self.subjects.replay(consumer), data, {}, timeout or REPLAY_TIMEOUT
         )
-        if _http(reply) is not None:
-            raise _error_in(reply)
+        if error_number(reply) is not None:
+            raise error_in(reply)
         return Replayed.from_wire(reply.data)
 
     @property
@@ -408,32 +410,6 @@ class DomainClient:
         """The events of one aggregate, in order. Raises `Unavailable`."""
         return await self._log.load(aggregate, aggregate_id)
 
-    async def _request(
-        self,
-        subject: str,
-        data: bytes,
-        headers: Mapping[str, str],
-        timeout: float | None,  # noqa: ASYNC109
-    ) -> Msg:
-        check_size(self._link.client, subject, data, headers or None, reply=_REPLY)
-        clock = asyncio.get_running_loop().time
-        end = clock() + self._retry
-        lost: NoAnswer | None = None
-        for attempt in count():
-            try:
-                return await self._link.requests.one(
-                    subject, data, headers=headers, timeout=timeout or self._timeout
-                )
-            except NoAnswer as error:
-                if error.code == "disconnected":
-                    lost = error
-                delay = _BETWEEN.delay(attempt, random.random())  # noqa: S311 - out of step
-                if error.code == "timeout" or clock() + delay >= end:
-                    # Once it may have arrived, that nobody is there now does not undo it.
-                    raise _worded(lost or error, subject) from error
-            await asyncio.sleep(delay)
-        raise AssertionError("count() does not end")
-
 
 def _message(message: Message | str, payload: Payload | None) -> tuple[str, bytes]:
     """Type and payload. Raises `Invalid` for a type that would be another subject."""
@@ -454,41 +430,3 @@ def _command_id(given: str | None) -> str:
         return fresh_id() if given is None else canonical_id(given)
     except ValueError:
         raise Invalid(f"{given!a} is no id of a command: expected a UUID", code="bad_id") from None
-
-
-def _headers(values: Mapping[str, object]) -> dict[str, str]:
-    """Those that have a value. Raises `Invalid` for a value that a header cannot have."""
-    headers = {name: str(value) for name, value in values.items() if value is not None}
-    for name, value in headers.items():
-        check_header(name, value)
-    return headers
-
-
-def _http(reply: Msg) -> int | None:
-    """The number of the error in a reply; None where it tells of none."""
-    found = (reply.headers or {}).get(ERROR_CODE)
-    if found is None:
-        return None
-    return int(found) if _NUMBER.fullmatch(found) else 500
-
-
-def _error_in(reply: Msg) -> RequestError:
-    return read_error(reply.data, _http(reply) or 500, (reply.headers or {}).get(ERROR, ""))
-
-
-def _worded(error: NoAnswer, subject: str) -> NoAnswer:
-    if error.code != "no_responders":
-        return NoAnswer(f"{subject}: {error.message}", code=error.code)
-    return NoAnswer(f"no service answers on {subject}: start it, then try again", code=error.code)
-
-
-def _without_outcome(error: NoAnswer, command_id: str) -> NoAnswer:
-    details = {"command_id": command_id}
-    if error.code == "no_responders":
-        return NoAnswer(error.message, code=error.code, details=details)
-    return NoAnswer(
-        f"{error.message}; whether the command had an effect is unknown until it is sent again with"
-        f" the same id, {command_id}",
-        code=error.code,
-        details=details,
-    )

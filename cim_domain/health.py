@@ -19,7 +19,7 @@ from cim_domain.dead_letters import DeadLetters
 from cim_domain.errors import CimError
 from cim_domain.metadata import Clock
 from cim_domain.nats.subscriber import Subscriber
-from cim_domain.projecting import ProjectionStatus, RunnerState
+from cim_domain.projection_status import ProjectionStatus, RunnerState
 
 logger = logging.getLogger("cim_domain.health")
 

@@ -14,7 +14,7 @@ from attrs import define, field
 from cim_domain.dead_letters import DeadLetter, DeadLetters
 from cim_domain.deciding import CommandRequest
 from cim_domain.outcome import Outcome
-from cim_domain.projecting import ProjectionStatus
+from cim_domain.projection_status import ProjectionStatus
 
 logger = logging.getLogger("cim_domain.observing")
 

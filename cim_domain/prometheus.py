@@ -17,7 +17,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, star
 from cim_domain.dead_letters import DeadLetter
 from cim_domain.domain import Domain
 from cim_domain.outcome import Outcome
-from cim_domain.projecting import ProjectionStatus, RunnerState
+from cim_domain.projection_status import ProjectionStatus, RunnerState
 from cim_domain.tracking import CancelCommand, CommandStatus
 
 CODES = 200

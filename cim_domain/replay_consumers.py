@@ -20,8 +20,9 @@ from cim_domain.nats.leader import message_at
 from cim_domain.nats.link import Link
 from cim_domain.nats.responder import Request
 from cim_domain.nats.subscriber import Received
-from cim_domain.projecting import OnPoison, ProjectionRunner
+from cim_domain.projecting import ProjectionRunner
 from cim_domain.projection import ProjectionModel
+from cim_domain.projection_status import OnPoison
 from cim_domain.reacting import ProcessRunner
 from cim_domain.replaying import Settled
 from cim_domain.store.port import EventRecord, Log

@@ -11,7 +11,6 @@ import asyncio
 import logging
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
-from functools import partial
 from importlib.metadata import version as version_of
 from typing import Any, Self
 from uuid import uuid4
@@ -21,28 +20,12 @@ from cim_domain.answering import Answerer, OwnQuery
 from cim_domain.dead_letters import DeadLetters
 from cim_domain.domain import Domain
 from cim_domain.execution import Executor
-from cim_domain.handlers import CONSUMER as COMMANDS
 from cim_domain.handlers import CommandHandler, HealthHandler, OwnCommand, QueryHandler
-from cim_domain.health import (
-    Check,
-    Health,
-    HealthStatus,
-    Look,
-    look_at_dead_letters,
-    look_at_projection,
-    timed,
-)
-from cim_domain.history import (
-    CachingRepository,
-    GuessingRepository,
-    ReplayingRepository,
-    Repository,
-)
+from cim_domain.health import Health, Look
 from cim_domain.nats.buckets import Bucket, bucket_stream
 from cim_domain.nats.client import round_trip
 from cim_domain.nats.config import NatsSettings
 from cim_domain.nats.connection_events import ConnectionChange
-from cim_domain.nats.dead_letter_box import DeadLetterBox
 from cim_domain.nats.dead_letters import StreamDeadLetters, dead_letter_stream
 from cim_domain.nats.discovery import Discovery
 from cim_domain.nats.link import Link
@@ -59,15 +42,12 @@ from cim_domain.observing import (
 )
 from cim_domain.projecting import ProjectionRunner
 from cim_domain.reacting import ProcessRunner
-from cim_domain.replay_consumers import (
-    CommandReplay,
-    ProcessReplay,
-    ProjectionReplay,
-    SubmissionReplay,
-)
-from cim_domain.replaying import Replay, ReplayHandler
+from cim_domain.replay_consumers import ProjectionReplay
+from cim_domain.replaying import ReplayHandler
+from cim_domain.repositories import open_repository
+from cim_domain.service_health import looks_at_service
+from cim_domain.service_replays import replays_of_service
 from cim_domain.settings import ServiceSettings
-from cim_domain.snapshots import BucketSnapshots, SnapshottingRepository
 from cim_domain.standings import Standings
 from cim_domain.store.grouping import GroupingEvents
 from cim_domain.store.jetstream import event_stream
@@ -75,7 +55,6 @@ from cim_domain.store.port import EventStore
 from cim_domain.store.tail import SharedTail
 from cim_domain.subjects import Subjects
 from cim_domain.submission import command_stream
-from cim_domain.submissions import DEAD_LETTERS as SUBMISSIONS
 from cim_domain.submissions import SubmissionRunner
 from cim_domain.tracking import CancelCommand, CommandStatus, Tracker
 from cim_domain.views.port import ViewDatabase
@@ -168,7 +147,12 @@ class Service:
             patience=self._settings.query_patience,
             observer=self._observer,
         )
-        self._health = self._looks(link, log, runners, processes, submissions, letters)
+        looks = looks_at_service(
+            link, self.subjects, log, runners, processes, submissions, letters,
+            self._settings.lag_allowed,
+        )  # fmt: skip
+        looks.update(self._more_looks)
+        self._health = Health(self.subjects.service, VERSION, looks, self._adapters.clock)
         own = {CancelCommand.message_type: OwnCommand(CancelCommand, tracker.cancel)}
         commands = CommandHandler(
             self.domain,
@@ -186,7 +170,9 @@ class Service:
             )
             for name, runner in runners.items()
         }  # fmt: skip
-        replays = self._replays(link, builders, processes, submissions, commands)
+        replays = replays_of_service(
+            link, self.subjects, builders, processes, submissions, commands
+        )
         await self._respond(stack, link, commands, answerer, replays)
         for builder in builders.values():
             stack.callback(builder.close)
@@ -204,17 +190,9 @@ class Service:
 
     async def _executor(self, stack: AsyncExitStack, link: Link, log: EventStore) -> Executor:
         settings = self._settings
-        repository: Repository = ReplayingRepository(self.domain, log)
-        if settings.snapshot_every:
-            bucket = self.subjects.snapshot_bucket
-            await ensure_stream(link.requests, bucket_stream(bucket, self._nats.replicas))
-            snapshots = BucketSnapshots(Bucket(link, bucket))
-            snapshotting = SnapshottingRepository(repository, snapshots, settings.snapshot_every)
-            stack.push_async_callback(snapshotting.settle)
-            repository = snapshotting
-        repository = GuessingRepository(repository)
-        if settings.cache:
-            repository = CachingRepository(repository, settings.cache)
+        repository = await open_repository(
+            stack, self.domain, log, link, self.subjects, settings, self._nats.replicas
+        )
         return Executor(
             self.domain,
             GroupingEvents(log) if settings.group_commit else log,
@@ -312,60 +290,6 @@ class Service:
         await runner.start()
         stack.push_async_callback(runner.stop)
         return runner, Tracker(link, subjects, standings)
-
-    def _replays(
-        self,
-        link: Link,
-        projections: Mapping[str, ProjectionReplay],
-        processes: Mapping[str, ProcessRunner],
-        submissions: SubmissionRunner,
-        commands: CommandHandler,
-    ) -> ReplayHandler:
-        subjects = self.subjects
-        consumers: dict[str, Replay] = {
-            COMMANDS: CommandReplay(subjects, commands),
-            SUBMISSIONS: SubmissionReplay(subjects, submissions),
-        }
-        for name, projection in projections.items():
-            consumers[f"projection.{name}"] = projection
-        for name, process in processes.items():
-            consumers[f"process.{name}"] = ProcessReplay(link, subjects, process)
-        box = DeadLetterBox(link, subjects.dead_letter_stream, subjects.dead_letter_root)
-        return ReplayHandler(subjects, box, consumers)
-
-    def _looks(
-        self,
-        link: Link,
-        log: EventStore,
-        runners: Mapping[str, ProjectionRunner],
-        processes: Mapping[str, ProcessRunner],
-        submissions: SubmissionRunner,
-        letters: DeadLetters,
-    ) -> Health:
-        async def connection() -> Mapping[str, Any]:
-            await round_trip(link.client, seconds=2.0)
-            return {"reconnects": link.reconnects}
-
-        async def stream() -> Mapping[str, Any]:
-            return {"name": self.subjects.event_stream, "last_sequence": await log.head()}
-
-        async def connection_and_rights() -> Check:
-            check = await timed(connection)()
-            if not link.denied:
-                return check
-            return Check(HealthStatus.DEGRADED, {**check.facts, "denied": link.denied})
-
-        looks: dict[str, Look] = {"connection": connection_and_rights, "stream": timed(stream)}
-        for name, runner in runners.items():
-            looks[f"projection.{name}"] = look_at_projection(
-                partial(getattr, runner, "status"), log.head, self._settings.lag_allowed
-            )
-        for name, process in processes.items():
-            looks[f"process.{name}"] = process.look(self._settings.lag_allowed)
-        looks["submissions"] = submissions.look(self._settings.lag_allowed)
-        looks["dead_letters"] = look_at_dead_letters(letters)
-        looks.update(self._more_looks)
-        return Health(self.subjects.service, VERSION, looks, self._adapters.clock)
 
     async def _respond(
         self,

@@ -15,7 +15,7 @@ from pydantic_settings import (
 
 from cim_domain.errors import ConfigurationError
 from cim_domain.nats.config_sources import file_section
-from cim_domain.projecting import OnPoison
+from cim_domain.projection_status import OnPoison
 
 SECTION = "service"
 PREFIX = "CIM_DOMAIN_"

@@ -17,8 +17,9 @@ from cim_domain.errors import ConfigurationError, NotFound
 from cim_domain.nats.config import NatsSettings
 from cim_domain.nats.dead_letters import StreamDeadLetters
 from cim_domain.nats.link import Link
-from cim_domain.projecting import ProjectionRunner, ProjectionStatus
+from cim_domain.projecting import ProjectionRunner
 from cim_domain.projection import ProjectionModel
+from cim_domain.projection_status import ProjectionStatus
 from cim_domain.settings import ServiceSettings, load_service_settings
 from cim_domain.store.jetstream import JetStreamEvents
 from cim_domain.subjects import Subjects

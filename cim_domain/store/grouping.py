@@ -173,8 +173,6 @@ class GroupingEvents:
                 waiting.stored.cancel()
             elif not waiting.stored.done():
                 waiting.stored.set_exception(error)
-                # Whoever handed it in may leave before he looks at it.
-                waiting.stored.exception()
 
     def _next_group(self) -> list[_Waiting]:
         """The commits that waited longest, as many as a group may hold; each aggregate's in turn.

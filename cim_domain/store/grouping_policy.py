@@ -69,7 +69,7 @@ class Grouping:
     """Epochs of the trial that said nothing, one after another."""
     _recent: deque[float] = field(factory=deque, init=False)
     _spent: float = field(default=0.0, init=False)
-    """Seconds under load since the trial began, or since it ended."""
+    """Seconds under load since the last trial."""
     _pause: float = field(default=0.0, init=False)
     """Seconds under load until the next trial."""
 
@@ -149,7 +149,9 @@ class Grouping:
 
     def _decide(self) -> None:
         grouped = self.cost[Mode.GROUPED] < self.cost[Mode.PLAIN] * (1 - self.gain)
-        self._pause = self._spent / self.share
+        # Not what the trial took: a pause of the server in it would have come anyway.
+        trial = (self.epochs + 1) * self._size * self.cost[self.mode]
+        self._pause = trial / self.share
         self._switch(Mode.GROUPED if grouped else Mode.PLAIN, on_trial=False)
 
     def _switch(self, mode: Mode, *, on_trial: bool) -> None:

@@ -20,7 +20,7 @@ from attrs import evolve, frozen
 from cim_domain import Aggregate, Command, Event, decides, evolves
 
 FACTOR = 2
-NAMES = frozenset({"a", "b"})
+NAMES = frozenset({"a", "b", "c", "d", "e", "f"})
 
 
 class Kind(Enum):
@@ -107,7 +107,7 @@ CHANGES = {
     "the default of a parameter": ("more=0", "more=1"),
     "a function of the module": ("number * FACTOR", "number + FACTOR"),
     "a constant of the module": ("FACTOR = 2", "FACTOR = 3"),
-    "a set of the module": ('{"a", "b"}', '{"a", "c"}'),
+    "a set of the module": ('"e", "f"}', '"e", "g"}'),
     "a method of a part": ("return cls(size)", "return cls(size + 1)"),
     "a method of the event": ("2 * self.by", "3 * self.by"),
     "a default of the event": (
@@ -149,25 +149,30 @@ def test_it_is_the_same_where_states_cannot_change(
 
 
 PRINT = """
+from boxes import Box
 from cim_domain import Domain
+from cim_domain.aggregate import read_aggregate
 from cim_domain.fingerprint import fingerprint
 
 for name, model in sorted(Domain.find("nix").aggregates.items()):
     print(name, fingerprint(model))
+print("box", fingerprint(read_aggregate(Box)))
 """
 
 
-def test_it_is_the_same_in_every_process() -> None:
+def test_it_is_the_same_in_every_process(tmp_path: Path) -> None:
+    (tmp_path / "boxes.py").write_text(SOURCE)
+    path = os.pathsep.join([str(tmp_path), *filter(None, sys.path)])
     processes = [
         subprocess.Popen(
             [sys.executable, "-c", PRINT],
             stdout=subprocess.PIPE,
             text=True,
-            env={**os.environ, "PYTHONHASHSEED": seed},
+            env={**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": path},
         )
         for seed in ("0", "1", "4711")
     ]
     printed = [process.communicate()[0] for process in processes]
     assert [process.returncode for process in processes] == [0, 0, 0]
     assert len(set(printed)) == 1
-    assert len(set(printed[0].split())) == 10
+    assert len(set(printed[0].split())) == 12

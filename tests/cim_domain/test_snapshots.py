@@ -337,12 +337,11 @@ async def test_one_made_by_other_code_is_ignored(
 @pytest.fixture
 async def two_logs(link: Link) -> tuple[EventStore, EventStore, EventAt]:
     """Two streams, as if one was removed and made anew, and how to look into the second."""
-    logs = []
-    for _ in range(2):
-        subjects = Subjects("sums", prefix=f"t{uuid4().hex[:12]}")
+    old, new = (Subjects("sums", prefix=f"t{uuid4().hex[:12]}") for _ in range(2))
+    for subjects in (old, new):
         await ensure_stream(link.requests, event_stream(subjects))
-        logs.append(JetStreamEvents(link, subjects))
-    return logs[0], logs[1], event_at(link, subjects.event_stream)
+    look = event_at(link, new.event_stream)
+    return JetStreamEvents(link, old), JetStreamEvents(link, new), look
 
 
 @pytest.mark.parametrize(
