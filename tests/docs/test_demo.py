@@ -83,7 +83,11 @@ def test_what_is_not_as_expected_is_told_and_is_no_success(
 
 def test_make_demo_runs_it() -> None:
     planned = subprocess.run(
-        ["make", "--no-print-directory", "--dry-run", "demo"], cwd=ROOT, check=True, capture_output=True, text=True
+        ["make", "--no-print-directory", "--dry-run", "demo"],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+        text=True,
     )
     assert planned.stdout.endswith("python -m examples.demo\n")
 
