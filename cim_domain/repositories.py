@@ -13,7 +13,7 @@ from cim_domain.nats.buckets import Bucket, bucket_stream
 from cim_domain.nats.link import Link
 from cim_domain.nats.streams import ensure_stream
 from cim_domain.settings import ServiceSettings
-from cim_domain.snapshots import BucketSnapshots, SnapshottingRepository
+from cim_domain.snapshots import BucketSnapshots, SnapshottingRepository, event_at
 from cim_domain.store.port import EventStore
 from cim_domain.subjects import Subjects
 
@@ -36,7 +36,12 @@ async def open_repository(
         bucket = subjects.snapshot_bucket
         await ensure_stream(link.requests, bucket_stream(bucket, replicas))
         snapshots = BucketSnapshots(Bucket(link, bucket))
-        snapshotting = SnapshottingRepository(repository, snapshots, settings.snapshot_every)
+        snapshotting = SnapshottingRepository(
+            repository,
+            snapshots,
+            settings.snapshot_every,
+            event_at(link, subjects.event_stream),
+        )
         stack.push_async_callback(snapshotting.settle)
         repository = snapshotting
     repository = GuessingRepository(repository)
