@@ -142,12 +142,25 @@ class Town:
 
     async def settled(self, name: str = "echo") -> None:
         """Return once the process has nothing to do; asked at the server's own pace."""
-        operation = f"CONSUMER.INFO.{self.subjects.event_stream}.process-{name}"
+        stream = self.subjects.event_stream
         async with asyncio.timeout(15):
             while True:
-                info = await call(self.link.requests, operation)
-                if info["num_pending"] == info["num_ack_pending"] == 0:
+                info = await call(self.link.requests, f"CONSUMER.INFO.{stream}.process-{name}")
+                wanted = info["config"].get("filter_subject", self.subjects.journals)
+                # A consumer hears of a new message a little later than whoever sent it.
+                reached = info["delivered"]["stream_seq"] >= await self._last(stream, wanted)
+                if reached and info["num_pending"] == info["num_ack_pending"] == 0:
                     return
+
+    async def _last(self, stream: str, subject: str) -> int:
+        request = {"last_by_subj": subject}
+        try:
+            found = await call(self.link.requests, f"STREAM.MSG.GET.{stream}", request)
+        except ApiError as error:
+            if error.status_code != 404:
+                raise
+            return 0
+        return int(found["message"]["seq"])
 
     async def log(self) -> list[str]:
         return [one.metadata.message_type for one in await all_of(self.store.read())]
