@@ -4,8 +4,9 @@ And one that other clients cannot break: nats-py stops reading, without a word, 
 no UTF-8 or a block of headers cut short, both of which servers pass on.
 """
 
+import asyncio
 import ssl
-from typing import cast
+from typing import Any, cast
 from urllib.parse import ParseResult
 
 import nats.errors
@@ -49,6 +50,15 @@ class HardenedClient(Client):
         except (IndexError, UnicodeDecodeError):
             return {UNREADABLE_HEADERS: ""}
         return found
+
+    async def _flush_pending(self, force_flush: bool = False) -> Any:  # noqa: FBT001, FBT002
+        # nats-py swallows a cancellation here, and whoever was to end goes on for ever.
+        task = asyncio.current_task()
+        before = task.cancelling() if task else 0
+        flushed = await super()._flush_pending(force_flush)
+        if task and task.cancelling() > before:
+            raise asyncio.CancelledError
+        return flushed
 
     async def _process_pong(self) -> None:
         # Of a ping that its sender gave up. nats-py would set its result all the same, and the
@@ -101,8 +111,15 @@ class _Transport(TcpTransport):
         super().__init__()  # type: ignore[no-untyped-call]
         self.closing = False
 
+    def writelines(self, payload: list[bytes]) -> None:
+        """As nats-py's; what was to be sent goes nowhere where there is nobody to send it to."""
+        if self._io_writer is not None or not self.closing:
+            super().writelines(payload)  # type: ignore[no-untyped-call]
+
     async def drain(self) -> None:
         """As nats-py's; but nothing to worry about where the connection is to be closed anyway."""
+        if self._io_writer is None and self.closing:
+            return
         try:
             await super().drain()  # type: ignore[no-untyped-call]
         except OSError:
