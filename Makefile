@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 JOBS   ?= auto
 
-.PHONY: help install demo test lint bench lock clean
+.PHONY: help install demo test lint faults bench lock clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -29,7 +29,10 @@ lint: install ## formatter check, linter, strict types, import contracts
 	$(BIN)/lint-imports
 
 test: lint ## lint, then the whole suite with coverage
-	$(BIN)/pytest -n $(JOBS) --cov --cov-report=term-missing:skip-covered
+	$(BIN)/pytest -n $(JOBS) --ignore=tests/faults --cov --cov-report=term-missing:skip-covered
+
+faults: install ## the fault suite in its long form, and the table of what came of it
+	FAULT_ROUNDS=$${FAULT_ROUNDS:-10} $(BIN)/pytest tests/faults -n $(JOBS) --show-capture=no
 
 bench: install ## print the benchmark tables
 	$(BIN)/python -m benchmarks

@@ -1,0 +1,202 @@
+"""Dying at a named point: ports around the real ones that kill their own process at a call.
+
+``append.after:7`` means: right after the seventh append has been stored, before anybody knows.
+"""
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from typing import Any
+
+from attrs import define, frozen
+from nats.aio.client import Client
+
+from cim_domain.nats.link import Link
+from cim_domain.observing import NoObserver
+from cim_domain.outcome import Outcome
+from cim_domain.projection import ProjectionModel
+from cim_domain.store.port import START, Commit, EventRecord, EventStore, Limits, Position, Slice
+from cim_domain.view import Views
+from cim_domain.views.port import Change, RowKey, V, ViewDatabase, ViewStore
+
+POINTS = (
+    "append.before",
+    "append.after",
+    "batch.middle",
+    "load.after",
+    "reply.before",
+    "views.commit.before",
+    "views.commit.after",
+    "views.open.after",
+)
+"""Where a service can be made to die."""
+
+
+@define
+class Fuse:
+    """Kills this process at the n-th time that it comes to a point; never where none is named."""
+
+    point: str = ""
+    left: int = 0
+
+    @classmethod
+    def parse(cls, text: str) -> "Fuse":
+        """From ``append.after:7``; empty for none."""
+        point, _, times = text.partition(":")
+        if point and point not in POINTS:
+            raise ValueError(f"there is no point {point!r}; there are {', '.join(POINTS)}")
+        return cls(point, int(times or 0))
+
+    def at(self, point: str) -> None:
+        """Here is a point."""
+        if point != self.point:
+            return
+        self.left -= 1
+        if self.left <= 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+@frozen(eq=False)
+class FusedEvents:
+    """An `EventStore` around another one."""
+
+    inner: EventStore
+    fuse: Fuse
+
+    @property
+    def limits(self) -> Limits:
+        return self.inner.limits
+
+    async def append(self, commits: Sequence[Commit]) -> tuple[Position, ...]:
+        self.fuse.at("append.before")
+        positions = await self.inner.append(commits)
+        self.fuse.at("append.after")
+        return positions
+
+    async def load(
+        self, aggregate: str, aggregate_id: str, after: Position = START
+    ) -> tuple[EventRecord, ...]:
+        records = await self.inner.load(aggregate, aggregate_id, after)
+        self.fuse.at("load.after")
+        return records
+
+    def read(self, after: int = 0) -> AsyncGenerator[Slice, None]:
+        return self.inner.read(after)
+
+    def follow(self, after: int = 0) -> AsyncGenerator[Slice, None]:
+        return self.inner.follow(after)
+
+    async def head(self) -> int:
+        return await self.inner.head()
+
+
+class FusedLink(Link):
+    """The link that the store uses: what a batch publishes between its first and last message."""
+
+    def __init__(self, inner: Link, fuse: Fuse) -> None:
+        self.inner = inner
+        self.requests = inner.requests
+        self.client: Any = _FusedClient(inner.client, fuse)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.inner, name)
+
+    @property
+    def connected(self) -> bool:
+        return self.inner.connected
+
+    def listen(self, listener: Any) -> Callable[[], None]:
+        return self.inner.listen(listener)
+
+
+@frozen(eq=False)
+class _FusedClient:
+    inner: Client
+    fuse: Fuse
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.inner, name)
+
+    async def publish(self, *args: Any, **kwargs: Any) -> None:
+        await self.inner.publish(*args, **kwargs)
+        if self.fuse.point == "batch.middle":
+            # Out with it first: the server is to know half of the batch.
+            await self.inner.flush()
+            await asyncio.sleep(0)
+            self.fuse.at("batch.middle")
+
+
+@frozen(eq=False)
+class FusedViews:
+    """A `ViewDatabase` around another one."""
+
+    inner: ViewDatabase
+    fuse: Fuse
+
+    async def open(self, model: ProjectionModel) -> ViewStore:
+        store = await self.inner.open(model)
+        self.fuse.at("views.open.after")
+        return _FusedStore(store, self.fuse)
+
+    async def stand_in(self, model: ProjectionModel) -> ViewStore | None:
+        return await self.inner.stand_in(model)
+
+    async def rebuild(self, model: ProjectionModel) -> ViewStore:
+        return _FusedStore(await self.inner.rebuild(model), self.fuse)
+
+    async def switch(self, rebuilt: ViewStore) -> bool:
+        assert isinstance(rebuilt, _FusedStore)
+        return await self.inner.switch(rebuilt.inner)
+
+    async def close(self) -> None:
+        await self.inner.close()
+
+
+@frozen(eq=False)
+class _FusedStore:
+    inner: ViewStore
+    fuse: Fuse
+
+    @property
+    def model(self) -> ProjectionModel:
+        return self.inner.model
+
+    @property
+    def generation(self) -> int:
+        return self.inner.generation
+
+    @property
+    def live(self) -> bool:
+        return self.inner.live
+
+    async def checkpoint(self) -> int:
+        return await self.inner.checkpoint()
+
+    async def load(self, view: type[V], rows: Iterable[RowKey]) -> dict[RowKey, V]:
+        return await self.inner.load(view, rows)
+
+    async def commit(self, changes: Sequence[Change], *, expected: int, checkpoint: int) -> None:
+        self.fuse.at("views.commit.before")
+        await self.inner.commit(changes, expected=expected, checkpoint=checkpoint)
+        self.fuse.at("views.commit.after")
+
+    async def skip(self, sequence: int, *, expected: int) -> None:
+        await self.inner.skip(sequence, expected=expected)
+
+    async def has_skipped(self, sequence: int) -> bool:
+        return await self.inner.has_skipped(sequence)
+
+    def reader(self, organization_id: str | None) -> Views:
+        return self.inner.reader(organization_id)
+
+
+@frozen(eq=False)
+class FusedReplies(NoObserver):
+    """Dies when a command is carried out and its reply is not sent yet."""
+
+    fuse: Fuse
+
+    def command(self, message_type: str, outcome: Outcome, seconds: float) -> None:
+        if outcome.status == "accepted":
+            self.fuse.at("reply.before")
