@@ -108,24 +108,19 @@ class Domain:
         ``foreign_event`` for a message that the kit has not written.
         """
         event = self.events.get(metadata.message_type)
-        place = {
-            "type": metadata.message_type,
-            "version": metadata.schema_version,
-            "sequence": metadata.sequence,
-        }
         if not metadata.aggregate_version:
             raise Failed(
                 f"the message at sequence {metadata.sequence} is no event that this kit has"
                 " written: its headers are missing or at odds with its subject",
                 code="foreign_event",
-                details=place,
+                details=_place(metadata),
             )
         if event is None:
             raise Failed(
                 f"the log holds an event of type {metadata.message_type!r} (sequence"
                 f" {metadata.sequence}), which this code does not know: run a newer one",
                 code="unknown_event",
-                details=place,
+                details=_place(metadata),
             )
         if metadata.schema_version > event.schema_version:
             raise Failed(
@@ -133,7 +128,7 @@ class Domain:
                 f" (sequence {metadata.sequence}); this code knows up to version"
                 f" {event.schema_version}: run a newer one",
                 code="newer_event",
-                details=place,
+                details=_place(metadata),
             )
         try:
             return event.from_log(data, metadata.schema_version)
@@ -142,7 +137,7 @@ class Domain:
                 f"{metadata.message_type} at sequence {metadata.sequence} cannot be read:"
                 f" {type(error).__name__}",
                 code="corrupt_event",
-                details=place,
+                details=_place(metadata),
             ) from error
 
     def _queries(self) -> Iterator[tuple[str, tuple[ProjectionModel, Answer]]]:
@@ -216,6 +211,14 @@ class Domain:
             for query in declared_beside(type(model.projection), Query):
                 if query.message_type and query not in answered:
                     raise ModelError(f"no @answers method for the query {where(query)}")
+
+
+def _place(metadata: Metadata) -> dict[str, Any]:
+    return {
+        "type": metadata.message_type,
+        "version": metadata.schema_version,
+        "sequence": metadata.sequence,
+    }
 
 
 def _by_name(models: Iterable[tuple[Any, type]]) -> dict[str, Any]:

@@ -11,12 +11,13 @@ from collections.abc import Sequence
 
 from attrs import define, field
 
+from cim_domain.aggregate import AggregateModel
 from cim_domain.deciding import CommandRequest, Rules, Verdict, decide_run, logger
 from cim_domain.domain import Domain
 from cim_domain.errors import Busy, Conflict, Failed, RequestError
 from cim_domain.history import Known, Repository
 from cim_domain.metadata import Clock, utc_now
-from cim_domain.outcome import Outcome
+from cim_domain.outcome import EventReference, Outcome
 from cim_domain.store.port import Commit, EventStore, Position, StoreConflict
 
 ATTEMPTS = 12
@@ -69,6 +70,7 @@ class Executor:
         self._clock = clock
         self._limit = limit
         self._lanes: dict[tuple[str, str], _Lane] = {}
+        self._rules: dict[str, Rules] = {}
         self._in_flight = 0
 
     @property
@@ -104,10 +106,18 @@ class Executor:
         model = self._domain.aggregate_of(type(request.command))
         aggregate_id = request.metadata.aggregate_id or ""
         name = (model.name, aggregate_id)
-        if name not in self._lanes:
+        lane = self._lanes.get(name)
+        if lane is None:
+            lane = self._lanes[name] = _Lane(self._rules_of(model), aggregate_id)
+        return lane
+
+    def _rules_of(self, model: AggregateModel) -> Rules:
+        rules = self._rules.get(model.name)
+        # The server may be another one by now.
+        if rules is None or rules.limits is not self._store.limits:
             rules = Rules(model, self._clock, self._store.limits, self._source)
-            self._lanes[name] = _Lane(rules, aggregate_id)
-        return self._lanes[name]
+            self._rules[model.name] = rules
+        return rules
 
     async def _work_off(self, lane: _Lane) -> None:
         while lane.waiting:
@@ -197,6 +207,13 @@ def _outcome(verdict: Verdict, known: Known) -> Outcome:
     if verdict.error is not None:
         return Outcome.refused(verdict.error, metadata)
     done = known.commands.get(metadata.message_id) if verdict.events else verdict.done
+    if verdict.events:
+        events = tuple(
+            EventReference(one.metadata.message_id, one.metadata.message_type)
+            for one in verdict.events
+        )
+    else:
+        events = done.events(metadata.message_id) if done else ()
     return Outcome(
         status="accepted",
         command_id=metadata.message_id,
@@ -204,7 +221,7 @@ def _outcome(verdict: Verdict, known: Known) -> Outcome:
         aggregate_id=metadata.aggregate_id,
         version=done.version if done else known.position.version,
         sequence=done.sequence if done else known.position.sequence,
-        events=done.events(metadata.message_id) if done else (),
+        events=events,
     )
 
 

@@ -4,9 +4,10 @@ A client in any language can address any aggregate without a look-up, and a comm
 twice leads to the same event ids.
 """
 
+import os
 from collections.abc import Callable, Sequence
 from hashlib import sha1
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import orjson
 
@@ -18,7 +19,7 @@ IdSource = Callable[[], str]
 
 def fresh_id() -> str:
     """A random UUID as text."""
-    return str(uuid4())
+    return _text(os.urandom(16), 0x40)
 
 
 def aggregate_id(
@@ -53,11 +54,15 @@ def _bytes(identifier: str) -> bytes:
 
 
 def _uuid5(namespace: bytes, name: bytes) -> str:
-    # The same as `uuid.uuid5`, which takes four times as long by way of a UUID object.
-    digest = bytearray(sha1(namespace + name, usedforsecurity=False).digest()[:16])
-    digest[6] = digest[6] & 0x0F | 0x50
-    digest[8] = digest[8] & 0x3F | 0x80
-    text = digest.hex()
+    return _text(sha1(namespace + name, usedforsecurity=False).digest()[:16], 0x50)
+
+
+def _text(sixteen: bytes, version: int) -> str:
+    """A UUID as text: what the module `uuid` makes by way of an object, in a quarter of the time."""
+    octets = bytearray(sixteen)
+    octets[6] = octets[6] & 0x0F | version
+    octets[8] = octets[8] & 0x3F | 0x80
+    text = octets.hex()
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 

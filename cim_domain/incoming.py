@@ -8,7 +8,6 @@ import re
 from collections.abc import Mapping
 from typing import TypeVar
 
-from attrs import evolve
 from pydantic import ValidationError
 
 from cim_domain.codec import (
@@ -58,11 +57,15 @@ def refuse_delivery(headers: Mapping[str, str], reply: str) -> None:
     Whoever may read a stream can have the server send what it holds to any subject, with rights
     that the reader himself does not have.
     """
-    if reply.startswith("$JS.") or any(name.startswith(_DELIVERED) for name in headers):
+    if reply.startswith("$JS.") or (headers and any(map(_is_a_streams, headers))):
         raise Invalid(
             "this is the delivery of a stored message, not a request of a client",
             code=NOT_A_REQUEST,
         )
+
+
+def _is_a_streams(name: str) -> bool:
+    return name.startswith(_DELIVERED)
 
 
 def read_command(
@@ -84,7 +87,7 @@ def request_for(
 ) -> CommandRequest:
     """The command with metadata that name its aggregate."""
     aggregate_id = domain.id_for(command, metadata.organization_id)
-    return CommandRequest(command, evolve(metadata, aggregate_id=aggregate_id), expected_version)
+    return CommandRequest(command, metadata.for_aggregate(aggregate_id), expected_version)
 
 
 def command_metadata(

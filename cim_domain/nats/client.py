@@ -1,9 +1,9 @@
 """Connections to NATS: bounded at the start, patient afterwards, private, and never in clear text
 when encryption was asked for.
 
-What `connect` returns is nats-py's own client. Some of its ways to know: `flush` is no barrier
-(`round_trip` is), messages too large end the connection (`limits.check_size`), and requests under
-way when a connection is lost run into their timeout.
+What `connect` returns is nats-py's client, made harder to break. Some of its ways to know: `flush`
+is no barrier (`round_trip` is), messages too large end the connection (`limits.check_size`), and
+requests under way when a connection is lost run into their timeout.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ from importlib.util import find_spec
 from typing import Any
 
 import nats.errors
-from nats.aio.client import DEFAULT_PENDING_SIZE, Client, Server
+from nats.aio.client import DEFAULT_PENDING_SIZE, Server
 
 from cim_domain.errors import ConfigurationError, Unavailable
 from cim_domain.nats.authentication import identity_options, tls_context
@@ -54,7 +54,7 @@ async def connect(
     inbox_prefix: str | None = None,
     pending_size: int = DEFAULT_PENDING_SIZE,
     on_event: EventListener | None = None,
-) -> Client:
+) -> HardenedClient:
     """Connect within `settings.connect_timeout` seconds; once connected, reconnect as configured.
 
     `url` (one or several with commas) and `inbox_prefix` (where replies arrive: a role's own one
@@ -124,7 +124,7 @@ async def connect(
     return nc
 
 
-async def round_trip(nc: Client, *, seconds: float = 5.0) -> None:
+async def round_trip(nc: HardenedClient, *, seconds: float = 5.0) -> None:
     """Return once the server has worked off every subscribe and publish made before the call.
 
     Raises `Unavailable` when the connection is away or is lost meanwhile: then nothing is known.

@@ -2,19 +2,26 @@
 
 And one that other clients cannot break: nats-py stops reading, without a word, at a subject that is
 no UTF-8 or a block of headers cut short, both of which servers pass on.
+
+And a lighter one, where messages are many: `send` is `publish` without a turn of the event loop and
+with headers that were written before, `listen` hands messages over as they are read, with neither
+queue nor task in between.
 """
 
 import asyncio
 import ssl
+from collections.abc import Callable, Mapping
 from typing import Any, cast
 from urllib.parse import ParseResult
 
 import nats.errors
 from nats.aio.client import Client
 from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
 from nats.aio.transport import TcpTransport
 
 from cim_domain.nats.headers import FASTER, lines_of, read_headers, starts_plainly
+from cim_domain.nats.outgoing import header_block, publish_command
 from cim_domain.nats.strict_parser import StrictParser
 from cim_domain.unread import UnreadHeaders
 
@@ -33,6 +40,81 @@ class HardenedClient(Client):
         super().__init__()
         self._transport = _Transport()
         self._ps = StrictParser(self)
+        self._listeners: dict[int, Callable[[Msg], None]] = {}
+
+    async def publish(
+        self,
+        subject: str,
+        payload: bytes = b"",
+        reply: str = "",
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        """As nats-py's."""
+        self.send(subject, payload, reply, None if headers is None else header_block(headers))
+        if 0 < self._max_pending_size < self._pending_data_size:
+            await self._flush_pending(force_flush=True)
+
+    def send(
+        self, subject: str, payload: bytes, reply: str = "", block: bytes | None = None
+    ) -> None:
+        """As `publish`, at once; `block` holds the headers, see `cim_domain.nats.outgoing`.
+
+        Raises what nats-py's `publish` raises, but waits for nothing, however much is to be sent.
+        """
+        command = publish_command(subject, reply, block, payload)
+        if self.is_closed:
+            raise nats.errors.ConnectionClosedError
+        if self.is_draining_pubs:
+            raise nats.errors.ConnectionDrainingError
+        size = len(payload)
+        if not self.is_connected and (
+            self._max_pending_size <= 0 or size + self._pending_data_size > self._max_pending_size
+        ):
+            raise nats.errors.OutboundBufferLimitError
+        if size > self._max_payload:
+            raise nats.errors.MaxPayloadError
+        self.stats["out_msgs"] += 1
+        self.stats["out_bytes"] += size
+        self._pending.append(command)
+        self._pending_data_size += len(command)
+        if self.is_connected and self._flush_queue is not None and self._flush_queue.empty():
+            self._flush_queue.put_nowait(asyncio.get_running_loop().create_future())
+
+    async def listen(
+        self, subject: str, receive: Callable[[Msg], None], queue: str = ""
+    ) -> Subscription:
+        """Have `receive` called with each message on a subject, as soon as it is read.
+
+        It must not block, and what it raises is reported and does no harm.
+        """
+        # The number that nats-py gives the next subscription, whose messages may come before the
+        # call returns.
+        number = self._sid + 1
+        self._listeners[number] = receive
+        try:
+            return await self.subscribe(subject, queue)
+        except BaseException:
+            del self._listeners[number]
+            raise
+
+    async def _process_msg(
+        self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes
+    ) -> None:
+        receive = self._listeners.get(sid)
+        if receive is None:
+            await super()._process_msg(sid, subject, reply, data, headers)
+            return
+        self.stats["in_msgs"] += 1
+        self.stats["in_bytes"] += len(data)
+        found = await self._process_headers(headers)
+        try:
+            receive(self._build_message(sid, subject, reply, data, found))
+        except Exception as error:  # noqa: BLE001 - reading must go on, whoever is at fault
+            await self._error_cb(error)
+
+    def _remove_sub(self, sid: int, max_msgs: int = 0) -> None:
+        self._listeners.pop(sid, None)
+        super()._remove_sub(sid, max_msgs)
 
     def _connect_command(self) -> bytes:
         if "tls" in self.options and not self._server_info.get("tls_required"):

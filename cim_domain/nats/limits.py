@@ -17,6 +17,9 @@ MAX_PROTOCOL_LINE = 4096
 LINE_MARGIN = 256
 """Bytes left to the reply inbox that a request makes up, and to what servers add in routes."""
 
+_SHORT_WORDS = 512
+"""Characters, each of four bytes at most, with which no protocol line is too long."""
+
 _FRAME = len(b"NATS/1.0\r\n") + len(b"\r\n")
 _PER_HEADER = len(b": ") + len(b"\r\n")
 _NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
@@ -61,10 +64,18 @@ def check_size(
 
     `details` names the ``part`` (message, headers, subject), its ``size`` and ``limit`` in bytes.
     """
-    block = header_block_size(headers)
-    _check("message", block + len(payload), nc.max_payload)
+    check_sizes(nc, subject, header_block_size(headers), len(payload), reply=reply)
+
+
+def check_sizes(nc: Client, subject: str, block: int, payload: int, *, reply: str = "") -> None:
+    """The same for a message whose headers and payload have so many bytes."""
+    # Nearly all are so small that they fit whatever their words are.
+    letters = len(subject) + len(reply)
+    if block + payload <= min(nc.max_payload, MAX_HEADER_BLOCK) and letters < _SHORT_WORDS:
+        return
+    _check("message", block + payload, nc.max_payload)
     _check("headers", block, MAX_HEADER_BLOCK)
-    line = len(f"HPUB {subject} {reply} {block} {block + len(payload)}\r\n".encode())
+    line = len(f"HPUB {subject} {reply} {block} {block + payload}\r\n".encode())
     _check("subject", line, MAX_PROTOCOL_LINE - LINE_MARGIN)
 
 

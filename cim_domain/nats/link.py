@@ -3,11 +3,10 @@
 from collections.abc import Callable
 from typing import Self
 
-from nats.aio.client import Client
-
 from cim_domain.nats.client import connect
 from cim_domain.nats.config import NatsSettings
 from cim_domain.nats.connection_events import ConnectionChange, ConnectionEvent
+from cim_domain.nats.hardened_client import HardenedClient
 from cim_domain.nats.requests import Requests
 
 _DENIALS = 5
@@ -24,7 +23,7 @@ class Link:
 
     def __init__(self) -> None:
         self._listeners: set[Listener] = set()
-        self.client: Client
+        self.client: HardenedClient
         self.requests: Requests
         self.reconnects = 0
         self.denied: list[str] = []

@@ -62,7 +62,7 @@ class Pull:
         self._stop_listening: Callable[[], None]
 
     async def __aenter__(self) -> Self:
-        self._subscription = await self._link.client.subscribe(self._inbox, cb=self._receive)
+        self._subscription = await self._link.client.listen(self._inbox, self._receive)
         self._stop_listening = self._link.listen(self._connection_changed)
         return self
 
@@ -112,8 +112,6 @@ class Pull:
         await self._link.client._send_unsubscribe(self._subscription._id)  # noqa: SLF001
         with suppress(ApiError):
             await call(self._link.requests, self._info, timeout=_LEAVING)
-        while self._subscription.pending_msgs:  # noqa: ASYNC110 - nothing announces it
-            await asyncio.sleep(0)
 
     async def _ask(self) -> None:
         room = self._room - self._asked - self._in_hand() - len(self._waiting)
@@ -126,11 +124,11 @@ class Pull:
             "idle_heartbeat": int(self._heartbeat * NANOSECONDS),
         }
         try:
-            await self._link.client.publish(self._subject, orjson.dumps(request), self._inbox)
+            self._link.client.send(self._subject, orjson.dumps(request), self._inbox)
         except NatsError:
             self._give_up()
 
-    async def _receive(self, message: Msg) -> None:
+    def _receive(self, message: Msg) -> None:
         headers = message.headers or {}
         status = headers.get("Status")
         if message.reply.startswith(_DELIVERY):

@@ -111,7 +111,7 @@ async def _consumer(
         raise Unavailable("there is no connection to the server")
     name = f"reader-{uuid4().hex}"
     consumer = _Consumer(link, stream, name, after, heartbeat)
-    subscription = await link.client.subscribe(consumer.inbox, cb=consumer.receive)
+    subscription = await link.client.listen(consumer.inbox, consumer.receive)
     stop_listening = link.listen(consumer.connection_changed)
     try:
         await call(
@@ -176,7 +176,7 @@ class _Consumer:
             self._buffered_bytes -= sum(_size(one.message) for one in messages)
             yield StreamSlice(messages, max(self._head, messages[-1].sequence))
 
-    async def receive(self, message: Msg) -> None:
+    def receive(self, message: Msg) -> None:
         """Take in what the server sends."""
         if not message.reply:
             self._take_status(message)
@@ -201,7 +201,7 @@ class _Consumer:
             "expires": int(_EXPIRES * NANOSECONDS),
             "idle_heartbeat": int(self._heartbeat * NANOSECONDS),
         }
-        await self._link.client.publish(self._next_subject, orjson.dumps(request), self.inbox)
+        self._link.client.send(self._next_subject, orjson.dumps(request), self.inbox)
 
     def _take_message(self, message: Msg) -> None:
         # $JS.ACK.stream.consumer.deliveries.sequence.delivered.time.pending, or the newer form

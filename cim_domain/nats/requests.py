@@ -11,11 +11,12 @@ from typing import Self
 
 import nats.errors
 from attrs import define, field
-from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
 from cim_domain.errors import Unavailable
+from cim_domain.nats.hardened_client import HardenedClient
+from cim_domain.nats.outgoing import header_block
 
 NO_RESPONDERS = "503"
 
@@ -26,6 +27,10 @@ class NoAnswer(Unavailable):
     ``timeout``: not in time. ``no_responders``: nobody listens there now. ``disconnected``: the
     connection was lost, or is.
     """
+
+
+def _first(_: Msg) -> bool:
+    return True
 
 
 @define
@@ -51,7 +56,7 @@ class _Waiting:
 class Requests:
     """Sends requests over a connection. Start it before use; it lives as long as the connection."""
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: HardenedClient) -> None:
         self._client = client
         self._prefix = client.new_inbox()
         self._tokens = count()
@@ -61,7 +66,7 @@ class Requests:
     async def start(self) -> Self:
         """Listen for replies."""
         if self._subscription is None:
-            self._subscription = await self._client.subscribe(f"{self._prefix}.*", cb=self._receive)
+            self._subscription = await self._client.listen(f"{self._prefix}.*", self._receive)
         return self
 
     def connection_lost(self) -> None:
@@ -78,20 +83,22 @@ class Requests:
         timeout: float,  # noqa: ASYNC109 - how long the server may take is part of the question
     ) -> Msg:
         """The reply to a request, within `timeout` seconds. Raises `NoAnswer`."""
-        return (await self.many(subject, payload, _first, headers=headers, timeout=timeout))[0]
+        block = header_block(headers) if headers else None
+        return (await self.many(subject, payload, _first, block=block, timeout=timeout))[0]
 
     async def many(
         self,
         subject: str,
         payload: bytes,
-        complete: Callable[[Msg], bool],
+        complete: Callable[[Msg], bool] = _first,
         *,
-        headers: Mapping[str, str] | None = None,
+        block: bytes | None = None,
         timeout: float,  # noqa: ASYNC109
     ) -> list[Msg]:
         """The replies to a request, up to the one that `complete` says is the last of them.
 
-        All of them must come within `timeout` seconds. Raises `NoAnswer`.
+        All of them must come within `timeout` seconds. `block` holds the request's headers, see
+        `cim_domain.nats.outgoing`. Raises `NoAnswer`.
         """
         loop = asyncio.get_running_loop()
         token = str(next(self._tokens))
@@ -100,9 +107,7 @@ class Requests:
         # Lighter than a timeout's context, of which every append would pay for one.
         too_late = loop.call_later(timeout, waiting.time_out, timeout)
         try:
-            await self._client.publish(
-                subject, payload, f"{self._prefix}.{token}", dict(headers) if headers else None
-            )
+            self._client.send(subject, payload, f"{self._prefix}.{token}", block)
             await waiting.done
         except (
             nats.errors.OutboundBufferLimitError,
@@ -115,7 +120,7 @@ class Requests:
             del self._waiting[token]
         return waiting.replies
 
-    async def _receive(self, message: Msg) -> None:
+    def _receive(self, message: Msg) -> None:
         waiting = self._waiting.get(message.subject.rpartition(".")[2])
         if waiting is None or waiting.done.done():
             return
@@ -127,15 +132,9 @@ class Requests:
             waiting.done.set_result(None)
 
 
-def _first(_: Msg) -> bool:
-    return True
-
-
 def _nobody_responds(message: Msg) -> bool:
+    if message.data or not message.headers:
+        return False
     # A message that was stored with such a header says its place beside it.
-    headers = message.headers or {}
-    return (
-        not message.data
-        and headers.get("Status") == NO_RESPONDERS
-        and "Nats-Sequence" not in headers
-    )
+    headers = message.headers
+    return headers.get("Status") == NO_RESPONDERS and "Nats-Sequence" not in headers

@@ -15,9 +15,10 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
 from cim_domain.errors import Failed, Invalid, RequestError
-from cim_domain.nats.client import check_size
 from cim_domain.nats.hardened_client import UNREADABLE_HEADERS
+from cim_domain.nats.limits import check_sizes
 from cim_domain.nats.link import Link
+from cim_domain.nats.outgoing import header_block
 
 logger = logging.getLogger("cim_domain.nats")
 
@@ -97,9 +98,7 @@ class Responder:
 
     async def start(self) -> Self:
         """Listen from now on; the server knows it after a `round_trip`."""
-        self._subscription = await self._link.client.subscribe(
-            self.subject, queue=QUEUE, cb=self._receive
-        )
+        self._subscription = await self._link.client.listen(self.subject, self._receive, QUEUE)
         return self
 
     async def stop(self) -> None:
@@ -112,8 +111,7 @@ class Responder:
         while self._tasks:
             await asyncio.wait(self._tasks)
 
-    async def _receive(self, message: Msg) -> None:
-        # A subscription's callbacks run one after another, so each request gets its own task.
+    def _receive(self, message: Msg) -> None:
         task = asyncio.create_task(self._respond(message))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -121,9 +119,14 @@ class Responder:
     async def _respond(self, message: Msg) -> None:
         started = perf_counter_ns()
         request = Request(message.subject, message.headers or {}, message.data, message.reply)
-        response = await self._response(request)
-        if request.reply and may_reply(request.reply, self._guarded):
-            response = await self._send(request.reply, response)
+        replies = bool(request.reply) and may_reply(request.reply, self._guarded)
+        if request.reply and not replies:
+            logger.warning("refused on %s: the reply was to go to %s", self.name, request.reply)
+            response = self._on_error(Invalid("replies are not sent there", code="not_a_request"))
+        else:
+            response = await self._response(request)
+        if replies:
+            response = self._send(request.reply, response)
         statistics = self.statistics
         statistics.requests += 1
         statistics.processing_time += perf_counter_ns() - started
@@ -132,9 +135,6 @@ class Responder:
             statistics.last_error = response.error
 
     async def _response(self, request: Request) -> Response:
-        if request.reply and not may_reply(request.reply, self._guarded):
-            logger.warning("refused on %s: the reply was to go to %s", self.name, request.reply)
-            return self._on_error(Invalid("replies are not sent there", code="not_a_request"))
         if UNREADABLE_HEADERS in request.headers:
             return self._on_error(Invalid("the headers cannot be read", code="bad_header"))
         try:
@@ -143,17 +143,30 @@ class Responder:
             logger.exception("answering on %s failed", self.name)
             return self._on_error(Failed(f"the service failed: {type(error).__name__}"))
 
-    async def _send(self, reply: str, response: Response) -> Response:
+    def _send(self, reply: str, response: Response) -> Response:
+        """Send the response, or an error in its place where it cannot be sent; gives what it is."""
         try:
-            check_size(self._link.client, reply, response.data, response.headers or None)
+            self._check_and_send(reply, response)
         except RequestError as error:
             response = self._on_error(error)
-        try:
-            check_size(self._link.client, reply, response.data, response.headers or None)
-            await self._link.client.publish(
-                reply, response.data, headers=dict(response.headers) or None
-            )
-        except (nats.errors.Error, RequestError) as error:
-            # Whoever asked runs into a time-out, and may ask again with the same id.
-            logger.warning("a reply could not be sent: %s", type(error).__name__)
+            self._try_to_send(reply, response)
+        except nats.errors.Error as error:
+            _not_sent(error)
         return response
+
+    def _try_to_send(self, reply: str, response: Response) -> None:
+        try:
+            self._check_and_send(reply, response)
+        except (nats.errors.Error, RequestError) as error:
+            _not_sent(error)
+
+    def _check_and_send(self, reply: str, response: Response) -> None:
+        block = header_block(response.headers) if response.headers else None
+        client = self._link.client
+        check_sizes(client, reply, len(block or b""), len(response.data))
+        client.send(reply, response.data, block=block)
+
+
+def _not_sent(error: Exception) -> None:
+    # Whoever asked runs into a time-out, and may ask again with the same id.
+    logger.warning("a reply could not be sent: %s", type(error).__name__)

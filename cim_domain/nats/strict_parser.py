@@ -23,52 +23,66 @@ class StrictParser(Parser):
         """Take in what the server sent. Raises nats-py's `ProtocolError`."""
         self.buf.extend(data)
         while self.buf:
-            if self.state == AWAITING_MSG_PAYLOAD:
-                if len(self.buf) < self.needed + len(_END):
-                    return
-                await self._deliver()
-                continue
-            end = self.buf.find(_END)
-            if end < 0:
-                if len(self.buf) > _MAX_LINE:
-                    raise ProtocolError
+            if self.state == AWAITING_MSG_PAYLOAD and len(self.buf) < self.needed + len(_END):
                 return
-            line = bytes(self.buf[:end])
-            del self.buf[: end + len(_END)]
-            if line.startswith((b"MSG ", b"HMSG ")):
-                self._announce(line)
-            else:
-                await self._control(line)
+            # Taken out at once: each piece taken from the front would move all that follow.
+            read, self.buf = bytes(self.buf), bytearray()
+            line = await self._deliver_all(read)
+            if line is None:
+                return
+            await self._control(line)
+
+    async def _deliver_all(self, read: bytes) -> bytes | None:
+        """Deliver messages up to the next line that is about none; gives it, if there is one.
+
+        What is left over is in the buffer then.
+        """
+        at = 0
+        while True:
+            if self.state == AWAITING_MSG_PAYLOAD:
+                if len(read) < at + self.needed + len(_END):
+                    break
+                start, at = at, at + self.needed + len(_END)
+                await self._deliver(read, start)
+                continue
+            end = read.find(_END, at)
+            if end < 0:
+                if len(read) - at > _MAX_LINE:
+                    raise ProtocolError
+                break
+            line, at = read[at:end], end + len(_END)
+            if not line.startswith((b"MSG ", b"HMSG ")):
+                self.buf.extend(read[at:])
+                return line
+            self._announce(line)
+        self.buf.extend(read[at:])
+        return None
 
     def _announce(self, line: bytes) -> None:
         """``MSG subject sid [reply] bytes``, or ``HMSG subject sid [reply] header-bytes bytes``."""
-        verb, *words = line.split(b" ")
-        with_headers = verb == b"HMSG"
-        fixed = 4 if with_headers else 3
+        words = line.split(b" ")
+        with_headers = words[0] == b"HMSG"
+        fixed = 5 if with_headers else 4
         if len(words) not in {fixed, fixed + 1}:
             raise ProtocolError
         try:
-            self.msg_arg = {
-                "subject": words[0],
-                "sid": int(words[1]),
-                "reply": words[2] if len(words) > fixed else b"",
-            }
+            self._sid = int(words[2])
             self.header_needed = int(words[-2]) if with_headers else 0
             self.needed = int(words[-1])
         except ValueError as error:
             raise ProtocolError from error
+        self._subject = words[1]
+        self._reply = words[3] if len(words) > fixed else b""
         self.state = AWAITING_MSG_PAYLOAD
 
-    async def _deliver(self) -> None:
-        size, headers = self.needed, self.header_needed
-        block = bytes(self.buf[:headers]) if headers else None
-        payload = bytes(self.buf[headers:size])
-        del self.buf[: size + len(_END)]
+    async def _deliver(self, read: bytes, start: int) -> None:
+        headers = start + self.header_needed
+        end = start + self.needed
+        block = read[start:headers] if self.header_needed else None
         self.header_needed = 0
         self.state = AWAITING_CONTROL_LINE
-        message = self.msg_arg
         await self.nc._process_msg(  # noqa: SLF001 - the client's own side of this interface
-            message["sid"], message["subject"], message["reply"], payload, block
+            self._sid, self._subject, self._reply, read[headers:end], block
         )
 
     async def _control(self, line: bytes) -> None:

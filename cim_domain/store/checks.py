@@ -10,18 +10,24 @@ from cim_domain.store.port import Commit, EventRecord, Limits, Position
 def check_commits(commits: Sequence[Commit], limits: Limits) -> None:
     """Raise `Failed` for what exceeds the limits, and `ValueError` for what is no commit at all."""
     names = {(commit.aggregate, commit.aggregate_id) for commit in commits}
-    if not commits or len(names) != len(commits) or not all(commit.events for commit in commits):
-        raise ValueError("expected commits of different aggregates, each with events")
-    ids = {event.metadata.message_id for commit in commits for event in commit.events}
-    if len(ids) != sum(len(commit.events) for commit in commits):
-        raise ValueError("every event has an id of its own")
+    if not names or len(names) != len(commits):
+        raise ValueError("expected commits of different aggregates")
+    ids: set[str] = set()
+    events = 0
     for commit in commits:
-        for offset, event in enumerate(commit.events, commit.expected.version + 1):
-            if event.metadata.aggregate_version != offset:
+        if not commit.events:
+            raise ValueError("expected commits with events")
+        version = commit.expected.version
+        events += len(commit.events)
+        for event in commit.events:
+            metadata = event.metadata
+            version += 1
+            ids.add(metadata.message_id)
+            if metadata.aggregate_version != version:
                 raise ValueError("the versions of a commit's events follow the expected one")
             if (
-                event.metadata.aggregate_id != commit.aggregate_id
-                or event.metadata.message_type.partition(".")[0] != commit.aggregate
+                metadata.aggregate_id != commit.aggregate_id
+                or metadata.message_type.partition(".")[0] != commit.aggregate
             ):
                 raise ValueError("the events of a commit are its aggregate's")
             if len(event.data) > limits.event_bytes:
@@ -31,7 +37,8 @@ def check_commits(commits: Sequence[Commit], limits: Limits) -> None:
                     code="too_large",
                     details={"bytes": len(event.data), "limit": limits.event_bytes},
                 )
-    events = sum(len(commit.events) for commit in commits)
+    if len(ids) != events:
+        raise ValueError("every event has an id of its own")
     if events > limits.events:
         raise Failed(
             f"{events} events cannot be stored at once; the limit is {limits.events}",

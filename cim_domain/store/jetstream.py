@@ -13,7 +13,7 @@ import asyncio
 import random
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
-from functools import partial
+from functools import lru_cache, partial
 from itertools import count
 from typing import Any, TypeVar
 from uuid import uuid4
@@ -24,10 +24,11 @@ from nats.errors import ConnectionClosedError, ConnectionDrainingError, Outbound
 from cim_domain.codec import event_headers, read_event
 from cim_domain.errors import Failed, Invalid, Unavailable
 from cim_domain.nats.backoff import Backoff
-from cim_domain.nats.client import check_size
 from cim_domain.nats.direct import StoredMessage, get_by_subject, get_range
 from cim_domain.nats.jetstream import STREAM_NOT_FOUND, ApiError, answer_of, call
+from cim_domain.nats.limits import check_sizes
 from cim_domain.nats.link import Link
+from cim_domain.nats.outgoing import extended, header_block
 from cim_domain.nats.reader import StreamMessage, follow_stream
 from cim_domain.nats.requests import NoAnswer
 from cim_domain.nats.streams import StreamDefinition
@@ -62,6 +63,10 @@ BATCH_ID = "Nats-Batch-Id"
 BATCH_SEQUENCE = "Nats-Batch-Sequence"
 BATCH_COMMIT = "Nats-Batch-Commit"
 
+_BATCH_ROOM = 128
+"""Bytes that a batch may add to a message's headers."""
+_LONG_INBOX = "_" * 64
+
 T = TypeVar("T")
 
 
@@ -86,6 +91,11 @@ def event_stream(subjects: Subjects, replicas: int = 1) -> StreamDefinition:
             "republish": {"src": subjects.journals, "dest": subjects.republished},
         },
     )
+
+
+@lru_cache(maxsize=8)
+def _limits(max_payload: int) -> Limits:
+    return Limits(events=1000, event_bytes=max_payload - HEADERS_MARGIN)
 
 
 @frozen
@@ -113,13 +123,14 @@ class JetStreamEvents:
     @property
     def limits(self) -> Limits:
         """See `EventStore.limits`: what the server at hand takes."""
-        return Limits(events=1000, event_bytes=self._link.client.max_payload - HEADERS_MARGIN)
+        return _limits(self._link.client.max_payload)
 
     async def append(self, commits: Sequence[Commit]) -> tuple[Position, ...]:
         """See `EventStore.append`. One event is a plain publish, several are an atomic batch."""
         check_commits(commits, self.limits)
         messages = [message for commit in commits for message in self._messages(commit)]
-        self._check_sizes(messages)
+        for message in messages:
+            self._check_size(message)
         return await self._retried(lambda: self._outcome(commits, messages))
 
     async def load(
@@ -210,8 +221,8 @@ class JetStreamEvents:
         return _positions(commits, int(answer["seq"]))
 
     async def _publish(self, message: "_Outgoing") -> dict[str, Any]:
-        reply = await self._link.requests.one(
-            message.subject, message.data, headers=message.headers, timeout=self._patience.answer
+        (reply,) = await self._link.requests.many(
+            message.subject, message.data, block=message.block, timeout=self._patience.answer
         )
         return answer_of(message.subject, reply)
 
@@ -228,9 +239,7 @@ class JetStreamEvents:
         await asyncio.sleep(0)
         try:
             for message in sent[1:-1]:
-                await self._link.client.publish(
-                    message.subject, message.data, headers=message.headers
-                )
+                self._link.client.send(message.subject, message.data, block=message.block)
             return await self._publish(sent[-1])
         except (OutboundBufferLimitError, ConnectionClosedError, ConnectionDrainingError) as error:
             raise NoAnswer("there is no connection to the server", code="disconnected") from error
@@ -322,30 +331,30 @@ class JetStreamEvents:
         return messages
 
     def _messages(self, commit: Commit) -> list["_Outgoing"]:
-        outgoing = [
-            _Outgoing(
-                self._subjects.journal(event.metadata.message_type, commit.aggregate_id),
-                event.data,
-                event_headers(event.metadata),
-            )
-            for event in commit.events
-        ]
         # On the first message alone: it holds for all that the batch adds to this aggregate, and
         # every reader of the log pays for each header.
-        outgoing[0].headers[EXPECTED_SEQUENCE] = str(commit.expected.sequence)
-        outgoing[0].headers[EXPECTED_SUBJECT] = self._subjects.journal_of(
-            commit.aggregate, commit.aggregate_id
-        )
+        expectation = {
+            EXPECTED_SEQUENCE: str(commit.expected.sequence),
+            EXPECTED_SUBJECT: self._subjects.journal_of(commit.aggregate, commit.aggregate_id),
+        }
+        outgoing: list[_Outgoing] = []
+        for event in commit.events:
+            headers = event_headers(event.metadata)
+            if not outgoing:
+                headers.update(expectation)
+            subject = self._subjects.journal(event.metadata.message_type, commit.aggregate_id)
+            outgoing.append(_Outgoing(subject, event.data, header_block(headers)))
         return outgoing
 
-    def _check_sizes(self, messages: Sequence["_Outgoing"]) -> None:
+    def _check_size(self, message: "_Outgoing") -> None:
         """Raise `Failed` for a message that would end the connection, as the last of a batch."""
-        for message in messages:
-            sent = message.in_batch("_" * 32, len(messages), commit=True)
-            try:
-                check_size(self._link.client, sent.subject, sent.data, sent.headers, reply="_" * 64)
-            except Invalid as error:
-                raise Failed(error.message, code="too_large", details=error.details) from error
+        block = len(message.block) + _BATCH_ROOM
+        try:
+            check_sizes(
+                self._link.client, message.subject, block, len(message.data), reply=_LONG_INBOX
+            )
+        except Invalid as error:
+            raise Failed(error.message, code="too_large", details=error.details) from error
 
     def _stored(self, message: StoredMessage) -> EventRecord:
         return read_event(
@@ -383,14 +392,15 @@ class _Outgoing:
 
     subject: str
     data: bytes
-    headers: dict[str, str]
+    block: bytes
+    """Its headers."""
 
     def in_batch(self, batch: str, number: int, *, commit: bool) -> "_Outgoing":
         """The same as a part of an atomic batch."""
-        headers = {**self.headers, BATCH_ID: batch, BATCH_SEQUENCE: str(number)}
+        lines = f"{BATCH_ID}: {batch}\r\n{BATCH_SEQUENCE}: {number}\r\n"
         if commit:
-            headers[BATCH_COMMIT] = "1"
-        return _Outgoing(self.subject, self.data, headers)
+            lines += f"{BATCH_COMMIT}: 1\r\n"
+        return _Outgoing(self.subject, self.data, extended(self.block, lines))
 
 
 def _positions(commits: Sequence[Commit], last: int) -> tuple[Position, ...]:
