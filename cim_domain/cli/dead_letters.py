@@ -81,14 +81,7 @@ def list_letters(
 
       cim-domain dlq list nix --consumer process.builder --since 12h
     """
-    session = Session(
-        url=url,
-        data_directory=data_directory,
-        config=config,
-        timeout=timeout,
-        json=json,
-        debug=debug,
-    )
+    session = Session(url, data_directory, config, timeout, json=json, debug=debug)
 
     async def work() -> None:
         _check_consumer(consumer)
@@ -137,14 +130,7 @@ def show(
     An event is shown as it was stored, and as the code in the working directory reads it today,
     upcast from the version that it was stored in.
     """
-    session = Session(
-        url=url,
-        data_directory=data_directory,
-        config=config,
-        timeout=timeout,
-        json=json,
-        debug=debug,
-    )
+    session = Session(url, data_directory, config, timeout, json=json, debug=debug)
 
     async def work() -> None:
         async with session.client(domain) as client:
@@ -184,14 +170,7 @@ def replay(
     it is handled; one that fails again stays. Exit codes: 0 all are handled; 1 some failed, and
     the reasons are shown; 3 nobody answered.
     """
-    session = Session(
-        url=url,
-        data_directory=data_directory,
-        config=config,
-        timeout=timeout,
-        json=json,
-        debug=debug,
-    )
+    session = Session(url, data_directory, config, timeout, json=json, debug=debug)
 
     async def work() -> None:
         _check_choice(letters, consumer, every=every)
@@ -231,14 +210,7 @@ def discard(
 
     Events stay in the log all the same. A projection that is stopped at one stays stopped.
     """
-    session = Session(
-        url=url,
-        data_directory=data_directory,
-        config=config,
-        timeout=timeout,
-        json=json,
-        debug=debug,
-    )
+    session = Session(url, data_directory, config, timeout, json=json, debug=debug)
 
     async def work() -> None:
         _check_choice(letters, consumer, every=every)

@@ -48,14 +48,7 @@ def doctor(
     Nothing is changed. Each line is ok, warn or fail. Exit codes: 0 ok, also with warnings; 1
     something fails; 3 no server.
     """
-    session = Session(
-        url=url,
-        data_directory=data_directory,
-        config=config,
-        timeout=timeout,
-        json=json,
-        debug=debug,
-    )
+    session = Session(url, data_directory, config, timeout, json=json, debug=debug)
 
     async def work() -> None:
         nats, settings = session.settings(), load_service_settings()

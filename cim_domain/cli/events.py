@@ -75,15 +75,7 @@ def events(
 
     With [bold]--json[/bold] each event is a line of JSON.
     """
-    session = Session(
-        url=url,
-        data_directory=data_directory,
-        config=config,
-        timeout=timeout,
-        json=json,
-        debug=debug,
-        stream=True,
-    )
+    session = Session(url, data_directory, config, timeout, json=json, debug=debug, stream=True)
 
     async def work() -> None:
         correlation_id = str(correlation) if correlation else None

@@ -48,14 +48,7 @@ def health(
     Exit codes: 0 healthy or degraded; 1 unhealthy; 3 no server, or no service answered. With
     [bold]--json[/bold], one service gives its report, several give a list.
     """
-    session = Session(
-        url=url,
-        data_directory=data_directory,
-        config=config,
-        timeout=timeout,
-        json=json,
-        debug=debug,
-    )
+    session = Session(url, data_directory, config, timeout, json=json, debug=debug)
 
     async def work() -> None:
         settings = session.settings()

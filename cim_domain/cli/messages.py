@@ -5,24 +5,24 @@ from uuid import UUID
 
 import typer
 
-from cim_domain.cli.options import Config, DataDirectory, Debug, Json, Organization, Timeout, Url
+from cim_domain.cli.options import (
+    CommandId,
+    Config,
+    DataDirectory,
+    Debug,
+    Domain,
+    ExpectedVersion,
+    Json,
+    Organization,
+    Payload,
+    Timeout,
+    Url,
+)
 from cim_domain.cli.rendering import error_rows, facts, outcome_panel, result
 from cim_domain.cli.session import Refused, Session
-from cim_domain.cli.subject import read_payload, read_subject
+from cim_domain.cli.subject import id_text, read_payload, read_subject
 from cim_domain.client import NoAnswer
 from cim_domain.errors import RequestError
-
-Domain = Annotated[
-    str | None,
-    typer.Option("--domain", "-d", metavar="DOMAIN", help="The domain, for a short subject."),
-]
-Payload = Annotated[
-    str,
-    typer.Argument(
-        metavar="JSON",
-        help="The message's own fields as a JSON object; - reads standard input, @FILE a file.",
-    ),
-]
 
 
 def send(
@@ -35,10 +35,7 @@ def send(
     payload: Payload = "{}",
     *,
     domain: Domain = None,
-    command_id: Annotated[
-        UUID | None,
-        typer.Option(metavar="UUID", help="The command's id; the same one again has no effect."),
-    ] = None,
+    command_id: CommandId = None,
     correlation_id: Annotated[
         UUID | None, typer.Option(metavar="UUID", help="What the command belongs to.")
     ] = None,
@@ -46,12 +43,7 @@ def send(
         UUID | None, typer.Option(metavar="UUID", help="The message that caused the command.")
     ] = None,
     organization_id: Organization = None,
-    expected_version: Annotated[
-        int | None,
-        typer.Option(
-            metavar="N", min=0, help="Refuse with a conflict unless the aggregate has N events."
-        ),
-    ] = None,
+    expected_version: ExpectedVersion = None,
     url: Url = None,
     data_directory: DataDirectory = None,
     config: Config = None,
@@ -73,14 +65,7 @@ def send(
     After 3 it may be unknown whether the command had an effect: send it again with the
     [bold]--command-id[/bold] that is shown.
     """
-    session = Session(
-        url=url,
-        data_directory=data_directory,
-        config=config,
-        timeout=timeout,
-        json=json,
-        debug=debug,
-    )
+    session = Session(url, data_directory, config, timeout, json=json, debug=debug)
 
     async def work() -> None:
         subjects, message_type = read_subject(
@@ -91,9 +76,9 @@ def send(
             outcome = await client.send(
                 message_type,
                 data,
-                command_id=_text(command_id),
-                correlation_id=_text(correlation_id),
-                causation_id=_text(causation_id),
+                command_id=id_text(command_id),
+                correlation_id=id_text(correlation_id),
+                causation_id=id_text(causation_id),
                 organization_id=organization_id,
                 expected_version=expected_version,
             )
@@ -143,14 +128,7 @@ def query(
     the command has changed. With [bold]--json[/bold], the document is
     {"result": ..., "sequence": N}.
     """
-    session = Session(
-        url=url,
-        data_directory=data_directory,
-        config=config,
-        timeout=timeout,
-        json=json,
-        debug=debug,
-    )
+    session = Session(url, data_directory, config, timeout, json=json, debug=debug)
 
     async def work() -> None:
         subjects, message_type = read_subject(
@@ -179,7 +157,3 @@ def _refused(session: Session, error: RequestError) -> None:
     if session.json:
         session.output.document({"error": error.as_dict()})
     session.output.errors.print(facts(error_rows(error)), soft_wrap=True)
-
-
-def _text(value: UUID | None) -> str | None:
-    return None if value is None else str(value)

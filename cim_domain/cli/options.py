@@ -2,6 +2,7 @@
 
 from pathlib import Path
 from typing import Annotated
+from uuid import UUID
 
 import typer
 
@@ -65,4 +66,25 @@ Organization = Annotated[
 DomainName = Annotated[
     str,
     typer.Argument(metavar="DOMAIN", help="The domain's name, such as nix.", show_default=False),
+]
+Domain = Annotated[
+    str | None,
+    typer.Option("--domain", "-d", metavar="DOMAIN", help="The domain, for a short subject."),
+]
+Payload = Annotated[
+    str,
+    typer.Argument(
+        metavar="JSON",
+        help="The message's own fields as a JSON object; - reads standard input, @FILE a file.",
+    ),
+]
+CommandId = Annotated[
+    UUID | None,
+    typer.Option(metavar="UUID", help="The command's id; the same one again has no effect."),
+]
+ExpectedVersion = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N", min=0, help="Refuse with a conflict unless the aggregate has N events."
+    ),
 ]

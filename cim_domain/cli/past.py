@@ -74,7 +74,7 @@ def state(
 
     Exit code 1: there is none, or there was none yet. Needs the domain's code.
     """
-    session = _session(url, data_directory, config, timeout, json=json, debug=debug)
+    session = Session(url, data_directory, config, timeout, json=json, debug=debug)
 
     async def work() -> None:
         time = None if at is None else _time(at)
@@ -112,7 +112,7 @@ def history(
     With [bold]--json[/bold] each event is a line of JSON, with the changes by field. Exit code 1:
     there is none. Needs the domain's code.
     """
-    session = _session(url, data_directory, config, timeout, json=json, debug=debug)
+    session = Session(url, data_directory, config, timeout, json=json, debug=debug)
 
     async def work() -> None:
         found = Domain.find(domain)
@@ -128,18 +128,6 @@ def history(
             raise NotFound(f"the {aggregate} {identifier} has no event")
 
     session.run(work)
-
-
-def _session(*options: Any, json: bool, debug: bool) -> Session:
-    url, data_directory, config, timeout = options
-    return Session(
-        url=url,
-        data_directory=data_directory,
-        config=config,
-        timeout=timeout,
-        json=json,
-        debug=debug,
-    )
 
 
 @asynccontextmanager

@@ -56,14 +56,7 @@ def list_projections(
     the projection's own generation of views or, while that is being built for a new version of the
     projection, from the one before, if their layouts are the same.
     """
-    session = Session(
-        url=url,
-        data_directory=data_directory,
-        config=config,
-        timeout=timeout,
-        json=json,
-        debug=debug,
-    )
+    session = Session(url, data_directory, config, timeout, json=json, debug=debug)
 
     async def work() -> None:
         async with session.client(domain) as client:
@@ -118,14 +111,7 @@ def rebuild(
     the new ones within about a second of the switch. This must see the same views as the service:
     the same data directory, or the same PostgreSQL database. Ended before that, it changes nothing.
     """
-    session = Session(
-        url=url,
-        data_directory=data_directory,
-        config=config,
-        timeout=timeout,
-        json=json,
-        debug=debug,
-    )
+    session = Session(url, data_directory, config, timeout, json=json, debug=debug)
 
     async def work() -> None:
         nats, settings = session.settings(), load_service_settings()

@@ -76,7 +76,7 @@ def serve(
     Exit codes: 0 after a signal; 2 it cannot start as configured; 3 no server, or it is gone for
     good.
     """
-    session = Session(url=url, data_directory=data_directory, config=config, debug=debug)
+    session = Session(url, data_directory, config, debug=debug)
 
     def work() -> None:
         configure_logging(log_level)

@@ -51,7 +51,7 @@ class Refused(Exception):
     """Ends a command whose result has been written, with the exit code `REFUSED`."""
 
 
-@frozen(kw_only=True)
+@frozen
 class Session:
     """What the common options say."""
 
@@ -59,9 +59,9 @@ class Session:
     data_directory: Path | None = None
     config: Path | None = None
     timeout: float | None = None
-    json: bool = False
-    debug: bool = False
-    stream: bool = False
+    json: bool = field(default=False, kw_only=True)
+    debug: bool = field(default=False, kw_only=True)
+    stream: bool = field(default=False, kw_only=True)
     """Whether the output is JSON lines, to which an error does not belong."""
     output: Output = field(init=False, factory=Output)
 

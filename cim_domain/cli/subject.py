@@ -4,6 +4,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
+from uuid import UUID
 
 import orjson
 
@@ -63,6 +64,11 @@ def read_payload(text: str) -> bytes:
     if not isinstance(value, dict):
         usage(f'{place} is JSON, but no object: expected {{"field": value, ...}}')
     return data
+
+
+def id_text(given: UUID | None) -> str | None:
+    """An id as it goes into a header, if one is given."""
+    return None if given is None else str(given)
 
 
 def _content(path: Path) -> bytes:

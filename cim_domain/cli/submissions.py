@@ -7,21 +7,24 @@ import typer
 from attrs import asdict
 from rich.text import Text
 
-from cim_domain.cli.messages import Domain, Payload
 from cim_domain.cli.moments import read_after, read_at
 from cim_domain.cli.options import (
+    CommandId,
     Config,
     DataDirectory,
     Debug,
+    Domain,
     DomainName,
+    ExpectedVersion,
     Json,
     Organization,
+    Payload,
     Timeout,
     Url,
 )
 from cim_domain.cli.rendering import facts, outcome_panel, status
 from cim_domain.cli.session import Refused, Session, usage
-from cim_domain.cli.subject import read_payload, read_subject
+from cim_domain.cli.subject import id_text, read_payload, read_subject
 from cim_domain.codec import write_time
 from cim_domain.printable import printable
 from cim_domain.standing import Standing
@@ -30,16 +33,6 @@ Subject = Annotated[
     str,
     typer.Argument(
         metavar="SUBJECT", help="nix.submit.flake.create, or flake.create with --domain."
-    ),
-]
-CommandId = Annotated[
-    UUID | None,
-    typer.Option(metavar="UUID", help="The command's id; the same one again has no effect."),
-]
-ExpectedVersion = Annotated[
-    int | None,
-    typer.Option(
-        metavar="N", min=0, help="Refuse with a conflict unless the aggregate has N events."
     ),
 ]
 Stored = Annotated[
@@ -76,14 +69,7 @@ def submit(
     Exit codes: 0 stored, or with [bold]--wait[/bold] accepted; 1 refused; 2 wrong usage; 3 nobody
     stored it, or it was not done in time.
     """
-    session = Session(
-        url=url,
-        data_directory=data_directory,
-        config=config,
-        timeout=timeout,
-        json=json,
-        debug=debug,
-    )
+    session = Session(url, data_directory, config, timeout, json=json, debug=debug)
 
     async def work() -> None:
         subjects, message_type = read_subject(
@@ -94,7 +80,7 @@ def submit(
             stored = await client.submit(
                 message_type,
                 data,
-                command_id=_text(command_id),
+                command_id=id_text(command_id),
                 organization_id=organization_id,
                 expected_version=expected_version,
             )
@@ -142,14 +128,7 @@ def schedule(
     A time in the past is now. Exit codes: 0 it waits for its time; 1 one with its id waits already;
     2 wrong usage; 3 nobody stored it.
     """
-    session = Session(
-        url=url,
-        data_directory=data_directory,
-        config=config,
-        timeout=timeout,
-        json=json,
-        debug=debug,
-    )
+    session = Session(url, data_directory, config, timeout, json=json, debug=debug)
 
     async def work() -> None:
         if (at is None) == (after is None):
@@ -166,7 +145,7 @@ def schedule(
                 data,
                 at=time,
                 after=length,
-                command_id=_text(command_id),
+                command_id=id_text(command_id),
                 organization_id=organization_id,
                 expected_version=expected_version,
             )
@@ -196,14 +175,7 @@ def cancel(
 
     Exit codes: 0 cancelled; 1 too late, or never scheduled; 2 wrong usage; 3 nobody answered.
     """
-    session = Session(
-        url=url,
-        data_directory=data_directory,
-        config=config,
-        timeout=timeout,
-        json=json,
-        debug=debug,
-    )
+    session = Session(url, data_directory, config, timeout, json=json, debug=debug)
 
     async def work() -> None:
         async with session.client(domain) as client:
@@ -241,14 +213,7 @@ def status_of(
     Exit codes: 0 accepted, or not done yet; 1 refused, cancelled, given up, or unknown; 2 wrong
     usage; 3 nobody answered.
     """
-    session = Session(
-        url=url,
-        data_directory=data_directory,
-        config=config,
-        timeout=timeout,
-        json=json,
-        debug=debug,
-    )
+    session = Session(url, data_directory, config, timeout, json=json, debug=debug)
 
     async def work() -> None:
         async with session.client(domain) as client:
@@ -298,7 +263,3 @@ def _rows(found: dict[str, Any]) -> Text:
             if value
         ]
     )
-
-
-def _text(value: UUID | None) -> str | None:
-    return None if value is None else str(value)

@@ -78,6 +78,7 @@ class HardenedClient(Client):
         self._pending.append(command)
         self._pending_data_size += len(command)
         if self.is_connected and self._flush_queue is not None and self._flush_queue.empty():
+            # To whoever writes what is pending: once for all that comes in this turn of the loop.
             self._flush_queue.put_nowait(asyncio.get_running_loop().create_future())
 
     async def listen(

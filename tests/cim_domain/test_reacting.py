@@ -433,21 +433,23 @@ async def test_events_of_other_types_are_passed_over_known_or_not(town: Town) ->
 async def test_events_of_one_aggregate_come_one_after_another(town: Town) -> None:
     running: list[str] = []
     most: list[int] = []
+    together = asyncio.Barrier(3)
 
-    async def slow(event: Renamed, metadata: Metadata) -> None:
+    async def with_one_of_each(event: Renamed, metadata: Metadata) -> None:
         assert metadata.aggregate_id not in running
         running.append(metadata.aggregate_id or "")
         most.append(len(running))
-        await asyncio.sleep(0.005)
+        async with asyncio.timeout(10):
+            await together.wait()
         running.remove(metadata.aggregate_id or "")
 
     tallies = [new_id() for _ in range(3)]
-    for tally in tallies:
-        records = tuple(
-            event(tally, n, "tally.renamed", b'{"title":"%d"}' % n) for n in range(1, 9)
-        )
-        await town.store.append([Commit("tally", tally, START, records)])
-    echo = OldEcho(slow)
+    ends = dict.fromkeys(tallies, START)
+    for n in range(1, 9):
+        for tally, end in ends.items():
+            record = event(tally, n, "tally.renamed", b'{"title":"%d"}' % n)
+            (ends[tally],) = await town.store.append([Commit("tally", tally, end, (record,))])
+    echo = OldEcho(with_one_of_each)
     await town.run(echo)
     await town.settled("old_echo")
     for tally in tallies:

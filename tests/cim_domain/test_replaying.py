@@ -1,7 +1,7 @@
 """Dead letters are replayed to the consumer that failed, to it alone, and are gone once handled."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -63,10 +63,18 @@ class Watcher(Process):
 
     def __init__(self) -> None:
         self.seen: list[str] = []
+        self._news = asyncio.Condition()
 
     @reacts
     async def watch(self, event: Added) -> None:
-        self.seen.append(event.name)
+        async with self._news:
+            self.seen.append(event.name)
+            self._news.notify_all()
+
+    async def has_seen(self, name: str) -> None:
+        """Return once it has seen an event of the tally with this name."""
+        async with asyncio.timeout(10), self._news:
+            await self._news.wait_for(lambda: name in self.seen)
 
 
 class Totals(Projection, name="totals"):
@@ -165,13 +173,6 @@ def bench(subjects: Subjects, nats_url: str, link: Link, tmp_path: Path) -> Benc
     )
 
 
-async def reached(condition: Callable[[], bool]) -> None:
-    """Until something that nobody announces holds."""
-    async with asyncio.timeout(10):
-        while not condition():  # noqa: ASYNC110
-            await asyncio.sleep(0.005)
-
-
 # Processes
 
 
@@ -185,11 +186,11 @@ async def test_a_process_that_was_mended_handles_the_event_and_nobody_else_does(
         letter = await bench.letter()
         assert (letter.letter.consumer, letter.letter.code) == ("process.copier", "handler_failed")
         assert (await service.health())["checks"]["dead_letters"]["count"] == 1
-        await reached(lambda: bench.watcher.seen == ["a"])
+        await bench.watcher.has_seen("a")
         bench.copier.wrong = None
         assert await bench.replay(letter) == "handled"
         assert bench.copier.seen == ["a", "a"]
-        await reached(lambda: "copy of a" in bench.watcher.seen)
+        await bench.watcher.has_seen("copy of a")
         assert bench.watcher.seen == ["a", "copy of a"]
         assert await bench.order(2) == ["a", "copy", "of", "a"]
         with pytest.raises(NotFound):
