@@ -29,7 +29,7 @@ class Known:
         """Move on by one event, stored at `sequence`, which leads to `state`."""
         self.state = state
         self.position = Position(metadata.aggregate_version, sequence)
-        self.commands.take_in(metadata, self.position)
+        self.commands.take_in(metadata, sequence)
 
 
 class Repository(Protocol):

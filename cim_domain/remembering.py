@@ -19,7 +19,6 @@ from attrs import define, field, frozen
 from cim_domain.identity import caused_id
 from cim_domain.metadata import Metadata
 from cim_domain.outcome import EventReference
-from cim_domain.store.port import Position
 
 RECENT = 256
 """So many commands at least are remembered in full, if there are as many; twice as many at most."""
@@ -52,13 +51,11 @@ class Remembered:
     _older: list["array[int]"] = field(factory=list)
     """Marks, in runs that are in order, each longer than the next: so nothing is sorted often."""
 
-    def take_in(self, event: Metadata, position: Position) -> None:
-        """Take note of an event, stored at `position`, and so of the command that led to it."""
+    def take_in(self, event: Metadata, sequence: int) -> None:
+        """Take note of an event, stored at `sequence`, and so of the command that led to it."""
         before = self._done.get(event.causation_id)
-        types = before.event_types if before else ()
-        self._done[event.causation_id] = Done(
-            position.version, position.sequence, (*types, event.message_type)
-        )
+        types = (*before.event_types, event.message_type) if before else (event.message_type,)
+        self._done[event.causation_id] = Done(event.aggregate_version, sequence, types)
         if before is None and len(self._done) > 2 * self.recent:
             self._forget()
 

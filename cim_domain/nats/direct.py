@@ -107,13 +107,16 @@ def _ends(message: Msg) -> bool:
 def _stored(message: Msg) -> StoredMessage:
     headers: Mapping[str, str] = message.headers or {}
     if isinstance(headers, UnreadHeaders):
-        subject, sequence = _last(headers.lines, _SUBJECT), _last(headers.lines, _SEQUENCE)
+        subject, sequence = _place(headers.lines)
     else:
         subject, sequence = headers["Nats-Subject"], headers["Nats-Sequence"]
     return StoredMessage(subject, int(sequence), headers, message.data)
 
 
-def _last(lines: bytes, start: bytes) -> str:
-    """What follows the last occurrence of `start`: the server's own, which come behind all else."""
-    place = lines.rindex(start) + len(start)
-    return lines[place : lines.index(b"\r", place)].decode()
+def _place(lines: bytes) -> tuple[str, str]:
+    """Subject and sequence: the last of their names are the server's own, behind all else."""
+    subject, sequence = lines.rindex(_SUBJECT), lines.rindex(_SEQUENCE)
+    return (
+        lines[subject + len(_SUBJECT) : lines.index(b"\r", subject + 2)].decode(),
+        lines[sequence + len(_SEQUENCE) : lines.index(b"\r", sequence + 2)].decode(),
+    )

@@ -11,7 +11,7 @@ queue nor task in between.
 import asyncio
 import ssl
 from collections.abc import Callable, Mapping
-from typing import Any, cast
+from typing import Any
 from urllib.parse import ParseResult
 
 import nats.errors
@@ -20,10 +20,13 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from nats.aio.transport import TcpTransport
 
-from cim_domain.nats.headers import FASTER, lines_of, read_headers, starts_plainly
+from cim_domain.nats.headers import FASTER, PLAIN_START, lines_of, read_headers
 from cim_domain.nats.outgoing import header_block, publish_command
 from cim_domain.nats.strict_parser import StrictParser
 from cim_domain.unread import UnreadHeaders
+
+READ = 256 * 1024
+"""Bytes that are read at once, if there are so many: each time costs a turn of the event loop."""
 
 UNREADABLE_HEADERS = "unreadable headers"
 """In the place of headers that cannot be read. No header of the wire has a name with a blank."""
@@ -107,7 +110,7 @@ class HardenedClient(Client):
             return
         self.stats["in_msgs"] += 1
         self.stats["in_bytes"] += len(data)
-        found = await self._process_headers(headers)
+        found = await self._process_headers(headers) if headers else None
         try:
             receive(self._build_message(sid, subject, reply, data, found))
         except Exception as error:  # noqa: BLE001 - reading must go on, whoever is at fault
@@ -123,9 +126,9 @@ class HardenedClient(Client):
         return super()._connect_command()
 
     async def _process_headers(self, headers: bytes | None) -> dict[str, str] | None:
-        if FASTER and headers and starts_plainly(headers):
+        if FASTER and headers and headers.startswith(PLAIN_START):
             # All that nats-py does with headers it does with any mapping.
-            return cast("dict[str, str]", UnreadHeaders(lines_of(headers), read_headers))
+            return UnreadHeaders(lines_of(headers), read_headers)  # type: ignore[return-value]
         if headers and not headers.startswith(b"NATS/1.0"):
             return {UNREADABLE_HEADERS: ""}
         try:
@@ -158,8 +161,7 @@ class HardenedClient(Client):
     ) -> Msg:
         return self.msg_class(
             subject=subject.decode(errors="replace"),
-            # Where a reply subject is no text, no reply can be sent.
-            reply=reply.decode() if _is_text(reply) else "",
+            reply=_text(reply) if reply else "",
             data=data,
             headers=headers,
             _client=self,
@@ -215,7 +217,11 @@ class _Transport(TcpTransport):
 
     async def connect(self, uri: ParseResult, buffer_size: int, connect_timeout: int) -> None:
         self._let_go()
-        await super().connect(uri, buffer_size, connect_timeout)
+        await super().connect(uri, max(buffer_size, READ), connect_timeout)
+
+    async def read(self, buffer_size: int) -> bytes:
+        data: bytes = await super().read(max(buffer_size, READ))
+        return data
 
     async def connect_tls(
         self,
@@ -236,9 +242,9 @@ class _Transport(TcpTransport):
         self._bare_io_writer = self._io_writer = None
 
 
-def _is_text(data: bytes) -> bool:
+def _text(reply: bytes) -> str:
+    """Where a reply subject is no text, no reply can be sent."""
     try:
-        data.decode()
+        return reply.decode()
     except UnicodeDecodeError:
-        return False
-    return True
+        return ""

@@ -10,7 +10,9 @@ from functools import lru_cache
 from nats.aio.client import Client
 
 _BLANKS = " \t\n\r\x0b\x0c"
-_START = b"NATS/1.0\r\n"
+PLAIN_START = b"NATS/1.0\r\n"
+"""How a block begins that has no status in its first line, as all have that a client sent."""
+
 _USUAL = 64
 
 # Blocks at which another reading would show: blanks of all kinds, no text, no name, no colon.
@@ -45,14 +47,9 @@ def _key(name: str) -> str | None:
     return None if any(character.isspace() for character in key) else key
 
 
-def starts_plainly(block: bytes) -> bool:
-    """Whether a block has no status in its first line, as all have that a client sent."""
-    return block.startswith(_START)
-
-
 def lines_of(block: bytes) -> bytes:
-    """A block without its first line."""
-    return block[len(_START) :]
+    """A plain block without its first line."""
+    return block[len(PLAIN_START) :]
 
 
 def faster(theirs: Callable[[bytes], dict[str, str]] | None) -> bool:

@@ -58,7 +58,7 @@ class Requests:
 
     def __init__(self, client: HardenedClient) -> None:
         self._client = client
-        self._prefix = client.new_inbox()
+        self._prefix = f"{client.new_inbox()}."
         self._tokens = count()
         self._waiting: dict[str, _Waiting] = {}
         self._subscription: Subscription | None = None
@@ -66,7 +66,7 @@ class Requests:
     async def start(self) -> Self:
         """Listen for replies."""
         if self._subscription is None:
-            self._subscription = await self._client.listen(f"{self._prefix}.*", self._receive)
+            self._subscription = await self._client.listen(f"{self._prefix}*", self._receive)
         return self
 
     def connection_lost(self) -> None:
@@ -107,7 +107,7 @@ class Requests:
         # Lighter than a timeout's context, of which every append would pay for one.
         too_late = loop.call_later(timeout, waiting.time_out, timeout)
         try:
-            self._client.send(subject, payload, f"{self._prefix}.{token}", block)
+            self._client.send(subject, payload, self._prefix + token, block)
             await waiting.done
         except (
             nats.errors.OutboundBufferLimitError,
@@ -121,7 +121,7 @@ class Requests:
         return waiting.replies
 
     def _receive(self, message: Msg) -> None:
-        waiting = self._waiting.get(message.subject.rpartition(".")[2])
+        waiting = self._waiting.get(message.subject[len(self._prefix) :])
         if waiting is None or waiting.done.done():
             return
         if _nobody_responds(message):

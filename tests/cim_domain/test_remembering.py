@@ -34,8 +34,8 @@ def remember(remembered: Remembered, command_id: str, version: int, *, events: i
     """Take in so many events of one command; gives the version after them."""
     for _ in range(events):
         version += 1
-        position = Position(version, version + 1000)
-        remembered.take_in(evolve(EVENT, causation_id=command_id), position)
+        taken = evolve(EVENT, causation_id=command_id, aggregate_version=version)
+        remembered.take_in(taken, version + 1000)
     return version
 
 
