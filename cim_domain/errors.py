@@ -14,11 +14,13 @@
 
 A request error has a `code` for programs (lower snake case, dotted where it belongs to an
 aggregate: ``flake.exists``), a `message` for people, which says what to do next where that is not
-plain, and `details` that fit into JSON.
+plain, and `details`, of which what JSON does not have is written as text in a reply.
 """
 
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
+
+from cim_domain.plain import plain, plain_text
 
 Status = Literal["accepted", "rejected", "invalid", "conflict", "failed"]
 
@@ -52,7 +54,11 @@ class RequestError(CimError):
 
     def as_dict(self) -> dict[str, Any]:
         """The error part of a reply: ``{code, message, details}``."""
-        return {"code": self.code, "message": self.message, "details": dict(self.details)}
+        return {
+            "code": plain_text(self.code),
+            "message": plain_text(self.message),
+            "details": plain(self.details),
+        }
 
 
 class Invalid(RequestError):

@@ -12,8 +12,8 @@ import re
 from collections.abc import Callable
 from typing import Any, ClassVar, Self
 
-import orjson
 from pydantic import BaseModel, ConfigDict
+from pydantic_core import from_json, to_json
 
 from cim_domain.errors import ModelError
 from cim_domain.sources import where
@@ -103,15 +103,17 @@ class Event(Message):
     def from_log(cls, data: bytes, version: int) -> Self:
         """Read the JSON of an event as it was stored, by this version of the class or an older one.
 
-        Raises pydantic's `ValidationError`, `orjson.JSONDecodeError`, and what an upcaster raises.
+        Raises pydantic's `ValidationError`, `ValueError` for no JSON, and what an upcaster raises.
         """
         if version == cls.schema_version:
             event: Self = cls.__pydantic_validator__.validate_json(data)
             return event
-        upcast: Json = orjson.loads(data)
+        # Not by orjson, for which integers end at 64 bits: those of stored events need not.
+        upcast: Json = from_json(data)
         for step in range(version, cls.schema_version):
             upcast = cls.upcasters[step](upcast)
-        return cls.model_validate(upcast)
+        # As JSON again, so that fields take what they take of the newest version: strict ones, too.
+        return cls.model_validate_json(to_json(upcast))
 
 
 def upcasts(event: type[Event], version: int) -> Callable[[Upcaster], Upcaster]:

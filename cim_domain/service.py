@@ -49,6 +49,7 @@ from cim_domain.service_health import looks_at_service
 from cim_domain.service_replays import replays_of_service
 from cim_domain.settings import ServiceSettings
 from cim_domain.standings import Standings
+from cim_domain.store.bounding import BoundedEvents
 from cim_domain.store.grouping import GroupingEvents
 from cim_domain.store.jetstream import event_stream
 from cim_domain.store.port import EventStore
@@ -190,12 +191,13 @@ class Service:
 
     async def _executor(self, stack: AsyncExitStack, link: Link, log: EventStore) -> Executor:
         settings = self._settings
+        bounded = BoundedEvents(log, settings.store_patience)
         repository = await open_repository(
-            stack, self.domain, log, link, self.subjects, settings, self._nats.replicas
+            stack, self.domain, bounded, link, self.subjects, settings, self._nats.replicas
         )
         return Executor(
             self.domain,
-            GroupingEvents(log) if settings.group_commit else log,
+            GroupingEvents(bounded) if settings.group_commit else bounded,
             repository,
             source=self.subjects.service,
             clock=self._adapters.clock,

@@ -17,7 +17,16 @@ from cim_domain.cli.letters import (
     whole_letter,
     whole_letter_dict,
 )
-from cim_domain.cli.options import Config, DataDirectory, Debug, DomainName, Json, Timeout, Url
+from cim_domain.cli.options import (
+    LARGEST,
+    Config,
+    DataDirectory,
+    Debug,
+    DomainName,
+    Json,
+    Timeout,
+    Url,
+)
 from cim_domain.cli.session import Refused, Session, usage
 from cim_domain.client import DomainClient
 from cim_domain.errors import NotFound, RequestError
@@ -33,11 +42,16 @@ app = typer.Typer(
 )
 
 Letter = Annotated[
-    int, typer.Argument(metavar="LETTER", min=1, help="The letter's number, as `list` shows it.")
+    int,
+    typer.Argument(
+        metavar="LETTER", min=1, max=LARGEST, help="The letter's number, as `list` shows it."
+    ),
 ]
 Letters = Annotated[
     list[int] | None,
-    typer.Argument(metavar="[LETTER]...", min=1, help="Letters by number, as `list` shows them."),
+    typer.Argument(
+        metavar="[LETTER]...", min=1, max=LARGEST, help="Letters by number, as `list` shows them."
+    ),
 ]
 Consumer = Annotated[
     str | None,
@@ -63,7 +77,7 @@ def list_letters(
         ),
     ] = None,
     after: Annotated[
-        int, typer.Option(metavar="LETTER", min=0, help="Only those behind this one.")
+        int, typer.Option(metavar="LETTER", min=0, max=LARGEST, help="Only those behind this one.")
     ] = 0,
     limit: Annotated[int, typer.Option(metavar="N", min=1, help="So many at most.")] = 50,
     url: Url = None,

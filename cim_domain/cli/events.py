@@ -10,6 +10,7 @@ import typer
 from cim_domain.cli.causation import causation_tree
 from cim_domain.cli.keys import read_id
 from cim_domain.cli.options import (
+    LARGEST,
     Config,
     DataDirectory,
     Debug,
@@ -46,7 +47,8 @@ def events(
         bool, typer.Option("--follow", "-f", help="Go on with what happens from now on.")
     ] = False,
     after: Annotated[
-        int, typer.Option(metavar="SEQ", min=0, help="Only what is behind this sequence.")
+        int,
+        typer.Option(metavar="SEQ", min=0, max=LARGEST, help="Only what is behind this sequence."),
     ] = 0,
     limit: Annotated[
         int | None, typer.Option(metavar="N", min=1, help="Stop after so many events.")

@@ -6,6 +6,7 @@ from uuid import UUID
 import typer
 
 from cim_domain.cli.options import (
+    LARGEST,
     CommandId,
     Config,
     DataDirectory,
@@ -103,7 +104,10 @@ def query(
     min_sequence: Annotated[
         int | None,
         typer.Option(
-            metavar="N", min=0, help="Wait until the views have read the event with sequence N."
+            metavar="N",
+            min=0,
+            max=LARGEST,
+            help="Wait until the views have read the event with sequence N.",
         ),
     ] = None,
     organization_id: Organization = None,

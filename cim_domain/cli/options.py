@@ -9,6 +9,9 @@ import typer
 CONNECTION = "Connection"
 OUTPUT = "Output"
 
+LARGEST = 10**18 - 1
+"""No sequence and no version is larger, and JSON of every kind still holds it."""
+
 Url = Annotated[
     str | None,
     typer.Option(
@@ -85,6 +88,9 @@ CommandId = Annotated[
 ExpectedVersion = Annotated[
     int | None,
     typer.Option(
-        metavar="N", min=0, help="Refuse with a conflict unless the aggregate has N events."
+        metavar="N",
+        min=0,
+        max=LARGEST,
+        help="Refuse with a conflict unless the aggregate has N events.",
     ),
 ]

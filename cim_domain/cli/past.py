@@ -10,6 +10,7 @@ from rich.text import Text
 
 from cim_domain.cli.keys import read_id
 from cim_domain.cli.options import (
+    LARGEST,
     Config,
     DataDirectory,
     Debug,
@@ -48,7 +49,8 @@ def state(
     key: Key,
     *,
     version: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help="As it was after so many events.")
+        int | None,
+        typer.Option(metavar="N", min=1, max=LARGEST, help="As it was after so many events."),
     ] = None,
     at: Annotated[
         str | None,

@@ -21,6 +21,9 @@ _COMMANDS: Mapping[str, str] = {
     "event": "events",
 }
 
+_LARGEST = 64 * 1024 * 1024
+"""Bytes: no server can be told to take larger messages."""
+
 
 def read_subject(text: str, kind: Kind, domain: str | None, prefix: str) -> tuple[Subjects, str]:
     """The domain's subjects and the message's type.
@@ -52,11 +55,13 @@ def read_payload(text: str) -> bytes:
     Ends the command where it is no JSON object, and for a file that cannot be read.
     """
     if text == "-":
-        data, place = sys.stdin.buffer.read(), "standard input"
+        data, place = sys.stdin.buffer.read(_LARGEST + 1), "standard input"
     elif text.startswith("@"):
         data, place = _content(Path(text[1:])), text[1:]
     else:
         data, place = text.encode(errors="surrogateescape"), "the argument"
+    if len(data) > _LARGEST:
+        usage(f"{place} has more than {_LARGEST} bytes, which no server takes")
     try:
         value = orjson.loads(data)
     except orjson.JSONDecodeError as error:
@@ -73,7 +78,8 @@ def id_text(given: UUID | None) -> str | None:
 
 def _content(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        with path.open("rb") as file:
+            return file.read(_LARGEST + 1)
     except OSError as error:
         usage(f"{path} cannot be read: {error.strerror}")
 

@@ -9,6 +9,7 @@ from rich.text import Text
 
 from cim_domain.cli.moments import read_after, read_at
 from cim_domain.cli.options import (
+    LARGEST,
     CommandId,
     Config,
     DataDirectory,
@@ -194,7 +195,7 @@ def status_of(
     *,
     sequence: Annotated[
         int | None,
-        typer.Option(metavar="N", min=1, help="The sequence that submit showed."),
+        typer.Option(metavar="N", min=1, max=LARGEST, help="The sequence that submit showed."),
     ] = None,
     organization_id: Organization = None,
     url: Url = None,

@@ -24,6 +24,32 @@ def test_json_that_is_no_object_exits_2(run, command, payload):
     assert len(ran.err.splitlines()) <= 2
 
 
+def test_what_never_ends_is_not_read_to_the_end(run):
+    ran = run("send", "nix.cmd.flake.create", "@/dev/zero")
+    assert ran.code == 2
+    assert "no server takes" in ran.err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("dlq", "show", "nix"),
+        ("dlq", "replay", "nix"),
+        ("dlq", "discard", "nix"),
+        ("dlq", "list", "nix", "--after"),
+        ("events", "nix", "--after"),
+        ("state", "nix", "flake", "/srv/web", "--version"),
+        ("status", "nix", "6f3c1d9a-6c1e-4f55-9f57-0f6f3c1d9a00", "--sequence"),
+        ("send", "nix.cmd.flake.create", "{}", "--expected-version"),
+        ("query", "nix.query.flake.get", "{}", "--min-sequence"),
+    ],
+)
+def test_a_number_that_no_log_reaches_exits_2(run, arguments, nats_url):
+    ran = run(*arguments, "99999999999999999999", "--url", nats_url)
+    assert (ran.code, ran.out) == (2, "")
+    assert "Error" not in ran.err.replace("─ Error ─", "")
+
+
 @pytest.mark.parametrize(
     ("subject", "said"),
     [
