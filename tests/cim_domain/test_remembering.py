@@ -20,7 +20,7 @@ from cim_domain.remembering import RECENT, Done, Remembered
 from cim_domain.snapshots import MemorySnapshots
 from cim_domain.store.jetstream import JetStreamEvents, event_stream
 from cim_domain.store.memory import MemoryEvents
-from cim_domain.store.port import EventStore, Position
+from cim_domain.store.port import EventStore
 from cim_domain.subjects import Subjects
 from cim_domain.testing.records import event
 from tests.cim_domain.stacks import Stack
