@@ -1,8 +1,7 @@
 """What a slice of the log does to views: the rows that its events concern, from before to after."""
 
 from collections.abc import Sequence
-
-from attrs import frozen
+from typing import NamedTuple
 
 from cim_domain.messages import Event
 from cim_domain.projection import Projector
@@ -11,35 +10,33 @@ from cim_domain.view import View
 from cim_domain.views.port import Change, RowKey, ViewStore
 
 
-@frozen
-class Step:
+class Step(NamedTuple):
     """One event, and the rows that each projector changes on it."""
 
     record: EventRecord
     event: Event
-    targets: tuple[tuple[Projector, tuple[RowKey, ...]], ...]
+    targets: tuple[tuple[Projector, RowKey], ...]
 
 
 def step_of(record: EventRecord, event: Event, projectors: tuple[Projector, ...]) -> Step:
     """The step of an event. Raises what the projectors' key functions raise."""
-    organization = record.metadata.organization_id or ""
-    return Step(
-        record,
-        event,
-        tuple(
-            (one, tuple((organization, key) for key in one.keys(event, record.metadata)))
-            for one in projectors
-        ),
-    )
+    metadata = record.metadata
+    organization = metadata.organization_id or ""
+    targets = [
+        (projector, (organization, key))
+        for projector in projectors
+        for key in projector.keys(event, metadata)
+    ]
+    return Step(record, event, tuple(targets))
 
 
 async def rows_of(views: ViewStore, steps: Sequence[Step]) -> dict[type[View], dict[RowKey, View]]:
     """The views that the steps change, as they are."""
-    wanted: dict[type[View], dict[RowKey, None]] = {}
+    wanted: dict[type[View], set[RowKey]] = {}
     for step in steps:
-        for projector, rows in step.targets:
-            wanted.setdefault(projector.view, {}).update(dict.fromkeys(rows))
-    return {view: dict(await views.load(view, rows)) for view, rows in wanted.items()}
+        for projector, row in step.targets:
+            wanted.setdefault(projector.view, set()).add(row)
+    return {view: await views.load(view, rows) for view, rows in wanted.items()}
 
 
 class Batch:
@@ -55,8 +52,7 @@ class Batch:
         """Change the views on one event: all that it concerns, or none where one raises."""
         results = [
             (projector.view, row, self._changed_view(projector, row, step))
-            for projector, rows in step.targets
-            for row in rows
+            for projector, row in step.targets
         ]
         for view, row, value in results:
             self._rows[view][row] = value

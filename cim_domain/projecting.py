@@ -7,13 +7,14 @@ between any two steps repeats nothing and drops nothing.
 import asyncio
 import logging
 import random
-from collections.abc import AsyncGenerator, Callable
-from contextlib import aclosing, suppress
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing, asynccontextmanager, suppress
 
 from cim_domain.backoff import Backoff
 from cim_domain.dead_letters import DeadLetters
 from cim_domain.domain import Domain
 from cim_domain.errors import CimError, Failed, RequestError, Unavailable
+from cim_domain.gathering import TOGETHER, gathered
 from cim_domain.progress import Progress
 from cim_domain.projection import ProjectionModel
 from cim_domain.projection_status import OnPoison, ProjectionStatus, RunnerState
@@ -30,6 +31,15 @@ logger = logging.getLogger("cim_domain.projections")
 
 REST = 0.01
 """Seconds between the transactions of a projection that is up to date, unless a query waits."""
+
+REST_AN_EVENT = 0.001
+"""More seconds of rest for each event that came: the more come, the more become one transaction."""
+
+LONGEST_REST = 0.1
+"""Seconds that a projection rests at most."""
+
+BUILT_TOGETHER = 4000
+"""Events of one transaction where views are built and nothing else is done beside it."""
 
 REPLACED_CHECK = 1.0
 """Seconds between looks whether another process has put other views in the place of these."""
@@ -223,7 +233,7 @@ class ProjectionRunner:
         """
         self._readable.open(views, stand_in=None)
         await self._writer.reread_checkpoint(views)
-        async with aclosing(self._log.follow(self._progress.position)) as slices:
+        async with self._slices(BUILT_TOGETHER) as slices:
             async for part in slices:
                 try:
                     await self._take_in(part)
@@ -285,13 +295,21 @@ class ProjectionRunner:
                 raise end
 
     async def _read_log(self) -> None:
-        async with aclosing(self._log.follow(self._progress.position)) as slices:
+        async with self._slices(TOGETHER) as slices:
             async for part in slices:
                 await self._take_in(part)
                 self._failures = 0
                 if part.records and self._state is RunnerState.LIVE:
-                    # A few events gather, which then are one transaction.
-                    await self._progress.rest(REST)
+                    # Events gather, which then are one transaction.
+                    await self._progress.rest(rest_after(len(part.records)))
+
+    @asynccontextmanager
+    async def _slices(self, together: int) -> AsyncIterator[AsyncGenerator[Slice, None]]:
+        async with (
+            aclosing(self._log.follow(self._progress.position)) as slices,
+            aclosing(gathered(slices, together)) as larger,
+        ):
+            yield larger
 
     async def _watch(self) -> None:
         """Raise `Superseded` when another process has built these views anew."""
@@ -330,3 +348,8 @@ class ProjectionRunner:
         self._readable.switch(views, switched=switched)
         if switched:
             logger.info("projection %s is built; queries read it now", self._model.name)
+
+
+def rest_after(events: int) -> float:
+    """Seconds for which a projection that is up to date rests when so many events had come."""
+    return min(REST + REST_AN_EVENT * (events - 1), LONGEST_REST)

@@ -1,23 +1,30 @@
 """One reading of the log's end for all who follow it in this process.
 
-Followers that are up to date, as a service's projections are, get the same slices: a message is
+Followers that are up to date, as a service's projections are, get the same records: a message is
 fetched and its headers are read once, not once for each of them. One that is behind reads by
 itself until it has caught up with what is kept here.
+
+The log is read further when a follower asks for more than is kept. While all of them are busy or
+rest, messages gather where the stream is read, and what gathered comes as one slice.
 """
 
 import asyncio
 import logging
+from bisect import bisect_right
 from collections import deque
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 from cim_domain.errors import CimError, Failed, Unavailable
-from cim_domain.store.port import EventStore, Slice
+from cim_domain.store.port import EventRecord, EventStore, Slice
 
 logger = logging.getLogger("cim_domain.store")
 
 KEEP = 4096
 """So many of the newest records are kept for followers that are a little behind."""
+
+TOGETHER = 1000
+"""So many records a follower is given at once, at most."""
 
 KEEP_BYTES = 16 * 1024 * 1024
 """So many bytes of events at most, beside one slice of the log, which may be larger."""
@@ -39,6 +46,7 @@ class SharedTail:
         """All records behind this sequence, up to the newest that was read, are kept."""
         self._failure: CimError | None = None
         self._changed = asyncio.Condition()
+        self._wanted = asyncio.Event()
         self._starting = asyncio.Lock()
 
     async def follow(self, after: int = 0) -> AsyncGenerator[Slice, None]:
@@ -58,9 +66,9 @@ class SharedTail:
                         async for part in slices:
                             position = part.records[-1].metadata.sequence
                             yield part
-                for part in self._behind(position):
-                    position = part.records[-1].metadata.sequence
-                    yield part
+                while (kept := self._behind(position)) is not None:
+                    position = kept.records[-1].metadata.sequence
+                    yield kept
                 await self._wait_for_more(position)
         finally:
             self._followers -= 1
@@ -75,24 +83,27 @@ class SharedTail:
                     if part.records[-1].metadata.sequence >= self._from:
                         return
 
-    def _behind(self, position: int) -> list[Slice]:
-        """What is kept and lies behind a position. Empty where some of it is no longer kept."""
+    def _behind(self, position: int) -> Slice | None:
+        """What is kept and lies behind a position; None: nothing, or not all of it any more."""
         if position < self._from:
-            return []
-        found = []
+            return None
+        found: list[Slice] = []
         for part in reversed(self._kept):
             if part.records[-1].metadata.sequence <= position:
                 break
-            if part.records[0].metadata.sequence <= position:
-                records = tuple(one for one in part.records if one.metadata.sequence > position)
-                found.append(Slice(records, part.head))
-            else:
-                found.append(part)
-        return found[::-1]
+            found.append(part)
+        if not found:
+            return None
+        if len(found) == 1 and found[0].records[0].metadata.sequence > position:
+            return found[0]
+        records = tuple(record for part in reversed(found) for record in part.records)
+        known = bisect_right(records, position, key=_sequence)
+        return Slice(records[known : known + TOGETHER], found[0].head)
 
     async def _wait_for_more(self, position: int) -> None:
         async with self._changed:
             while self._failure is None and self._last() <= position and position >= self._from:
+                self._wanted.set()
                 await self._changed.wait()
         if self._failure is not None:
             raise self._failure
@@ -122,6 +133,7 @@ class SharedTail:
                 async for part in slices:
                     if part.records:
                         await self._add(part)
+                        await self._wanted.wait()
             failure: CimError = Unavailable("the reading of the log came to an end")
         except CimError as error:
             failure = error
@@ -136,6 +148,7 @@ class SharedTail:
 
     async def _add(self, part: Slice) -> None:
         async with self._changed:
+            self._wanted.clear()
             self._kept.append(part)
             self._size += len(part.records)
             self._bytes += _bytes(part)
@@ -147,6 +160,10 @@ class SharedTail:
                 self._bytes -= _bytes(oldest)
                 self._from = oldest.records[-1].metadata.sequence
             self._changed.notify_all()
+
+
+def _sequence(record: EventRecord) -> int:
+    return record.metadata.sequence
 
 
 def _bytes(part: Slice) -> int:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from hashlib import blake2b
-from typing import Any
+from typing import Any, TypeVar
 
 import orjson
 from attrs import frozen
@@ -25,6 +25,8 @@ from cim_domain.views.columns import (
     is_text,
     text_parts,
 )
+
+V = TypeVar("V", bound=View)
 
 ENCODING = 1
 """Counts the ways in which values have become columns; another one has all views built anew."""
@@ -93,9 +95,14 @@ class ViewLayout:
 
     def search_text(self, view: View) -> str:
         """The searched fields as one text, without regard to case."""
-        return SEPARATOR.join(
-            folded(part) for field in self.searched for part in text_parts(getattr(view, field))
-        )
+        found: list[str] = []
+        for field in self.searched:
+            value = getattr(view, field)
+            if type(value) is str:
+                found.append(folded(value))
+            else:
+                found.extend(map(folded, text_parts(value)))
+        return SEPARATOR.join(found)
 
     def write(self, view: View) -> bytes:
         """A view as JSON."""
@@ -116,13 +123,23 @@ def refused_value(why: str) -> Failed:
     return Failed(f"the views: a value cannot be kept: {why}", code=UNFIT)
 
 
-def unreadable(view: type[View], error: ValidationError) -> Failed:
+def _unreadable(view: type[View], error: ValidationError) -> Failed:
     """The error for a kept view that its class refuses."""
     return Failed(
         f"{where_of(view)}: what was stored does not fit the class ({error.error_count()}"
         " problems); raise the projection's version to have its views built anew",
         code="view_unreadable",
     )
+
+
+def read_view(view: type[V], document: str | bytes) -> V:
+    """A view from its JSON. Raises `Failed` where its class refuses it."""
+    try:
+        # As `model_validate_json`, which every view would pay for with a call more.
+        found: V = view.__pydantic_validator__.validate_json(document)
+    except ValidationError as error:
+        raise _unreadable(view, error) from error
+    return found
 
 
 def read_layout(view: type[View]) -> ViewLayout:

@@ -29,8 +29,8 @@ from cim_domain.views.generations import (
     standing_in,
     superseded,
 )
-from cim_domain.views.layout import Layouts, read_layouts
-from cim_domain.views.memory_reader import MemoryReader, read_row
+from cim_domain.views.layout import Layouts, read_layouts, read_view
+from cim_domain.views.memory_reader import MemoryReader
 from cim_domain.views.memory_table import Table, row_of
 from cim_domain.views.port import Change, CheckpointMoved, RowKey, Superseded, ViewStore
 
@@ -167,7 +167,7 @@ class MemoryStore:
         for owner, key in rows:
             row = table.get(comparable(owner), comparable(key))
             if row is not None:
-                found[owner, key] = read_row(view, row)
+                found[owner, key] = read_view(view, row.document)
         return found
 
     async def commit(self, changes: Sequence[Change], *, expected: int, checkpoint: int) -> None:

@@ -4,13 +4,12 @@ from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 from attrs import frozen
-from pydantic import ValidationError
 
 from cim_domain.view import Page, Scalar, View
 from cim_domain.views.asking import conditions, read_find
 from cim_domain.views.columns import comparable
-from cim_domain.views.layout import Layouts, unreadable
-from cim_domain.views.memory_table import Row, Table
+from cim_domain.views.layout import Layouts, read_view
+from cim_domain.views.memory_table import Table
 
 V = TypeVar("V", bound=View)
 
@@ -30,7 +29,7 @@ class MemoryReader:
             row = self._table(view).get(self._owner, comparable(key))
         except UnicodeEncodeError:
             return None
-        return None if row is None else read_row(view, row)
+        return None if row is None else read_view(view, row.document)
 
     async def first(self, view: type[V], **where: Scalar) -> V | None:
         """See `Views`; of several, the one with the least key."""
@@ -65,7 +64,7 @@ class MemoryReader:
         shown = found[: find.limit]
         more = len(found) > len(shown)
         return Page(
-            items=[read_row(view, row) for _, row in shown],
+            items=[read_view(view, row.document) for _, row in shown],
             next=find.cursor(shown[-1][0]) if more else None,
         )
 
@@ -73,11 +72,3 @@ class MemoryReader:
         """See `Views`."""
         asked = conditions(self._layouts[view], where)
         return sum(1 for _ in self._table(view).matching(self._owner, asked))
-
-
-def read_row(view: type[V], row: Row) -> V:
-    """The view of a row. Raises `Failed` where its class refuses it."""
-    try:
-        return view.model_validate_json(row.document)
-    except ValidationError as error:
-        raise unreadable(view, error) from error

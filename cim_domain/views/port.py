@@ -9,9 +9,7 @@ the other. Those of earlier versions are dropped when a new version becomes live
 """
 
 from collections.abc import Iterable, Sequence
-from typing import Protocol, TypeVar
-
-from attrs import frozen
+from typing import NamedTuple, Protocol, TypeVar
 
 from cim_domain.errors import CimError
 from cim_domain.projection import ProjectionModel
@@ -31,8 +29,7 @@ class Superseded(CimError):
     """These views are not their version's live ones, nor being built; open them anew."""
 
 
-@frozen
-class Change:
+class Change(NamedTuple):
     """A view as it is from now on; None where it is gone."""
 
     view: type[View]

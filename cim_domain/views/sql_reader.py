@@ -5,12 +5,11 @@ from typing import Any, Protocol, TypeVar
 
 import sqlalchemy as sa
 from attrs import frozen
-from pydantic import ValidationError
 
 from cim_domain.view import Page, Scalar, View
 from cim_domain.views.asking import Condition, Find, conditions, read_find
 from cim_domain.views.columns import Value, comparable
-from cim_domain.views.layout import unreadable
+from cim_domain.views.layout import read_view
 from cim_domain.views.sql_backend import Backend
 from cim_domain.views.sql_tables import DOCUMENT, KEY, OWNER, SEARCH, ViewTable
 
@@ -52,7 +51,7 @@ class SqlReader:
         document = await self._source.read(
             lambda connection: connection.execute(asked).scalar_one_or_none()
         )
-        return None if document is None else read_document(view, document)
+        return None if document is None else read_view(view, document)
 
     async def first(self, view: type[V], **where: Scalar) -> V | None:
         """See `Views`; of several, the one with the least key."""
@@ -90,7 +89,7 @@ class SqlReader:
             rows = connection.execute(asked).all()
             shown = rows[: find.limit]
             return Page(
-                items=[read_document(view, document) for document, _, _ in shown],
+                items=[read_view(view, document) for document, _, _ in shown],
                 next=find.cursor((shown[-1][1], shown[-1][2])) if len(rows) > len(shown) else None,
             )
 
@@ -146,11 +145,3 @@ def _behind(kept: ViewTable, find: Find, value: Value, key: str) -> sa.ColumnEle
     if not find.descending:
         return here > there
     return sa.or_(here < there, column.is_(None)) if find.order.optional else here < there
-
-
-def read_document(view: type[V], document: str) -> V:
-    """The view of a row. Raises `Failed` where its class refuses it."""
-    try:
-        return view.model_validate_json(document)
-    except ValidationError as error:
-        raise unreadable(view, error) from error

@@ -15,11 +15,13 @@ class Registry:
 
     table: sa.Table
     skipped: sa.Table
+    _move: sa.Update
 
     @classmethod
     def of(cls, domain: str) -> "Registry":
         """The registry of a domain."""
-        return cls(registry_table(domain), skipped_table(domain))
+        table = registry_table(domain)
+        return cls(table, skipped_table(domain), _moving(table))
 
     def create(self, connection: sa.Connection) -> None:
         """Make the tables that are not there."""
@@ -88,12 +90,8 @@ class Registry:
         self, connection: sa.Connection, name: str, number: int, expected: int, checkpoint: int
     ) -> None:
         """Move a checkpoint. Raises `CheckpointMoved` and `Superseded`."""
-        moved = connection.execute(
-            self.table.update()
-            .where(*self._row(name, number), self.table.c.checkpoint == expected)
-            .where(self.table.c.state.in_([state.value for state in TAKES_EVENTS]))
-            .values(checkpoint=checkpoint)
-        )
+        place = {"name": name, "number": number, "expected": expected, "moved": checkpoint}
+        moved = connection.execute(self._move, place)
         if moved.rowcount == 0:
             self.checkpoint(connection, name, number)
             raise CheckpointMoved(f"the views {name!r} are not at {expected} any more")
@@ -135,5 +133,18 @@ class Registry:
         return _at(self.table, name, number)
 
 
-def _at(table: sa.Table, name: str, number: int) -> tuple[sa.ColumnElement[bool], ...]:
+def _moving(table: sa.Table) -> sa.Update:
+    """Every transaction has it: put together once."""
+    return (
+        table.update()
+        .where(*_at(table, sa.bindparam("name"), sa.bindparam("number")))
+        .where(table.c.checkpoint == sa.bindparam("expected"))
+        .where(table.c.state.in_([state.value for state in TAKES_EVENTS]))
+        .values(checkpoint=sa.bindparam("moved"))
+    )
+
+
+def _at(
+    table: sa.Table, name: str | sa.BindParameter[str], number: int | sa.BindParameter[int]
+) -> tuple[sa.ColumnElement[bool], ...]:
     return table.c.projection == name, table.c.generation == number

@@ -1,6 +1,6 @@
 """One generation of a projection's views in a database."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TypeVar
 
 import sqlalchemy as sa
@@ -12,19 +12,17 @@ from cim_domain.view import View
 from cim_domain.views.asking import organization
 from cim_domain.views.columns import comparable
 from cim_domain.views.generations import gone, superseded
-from cim_domain.views.layout import Layouts
+from cim_domain.views.layout import Layouts, read_view
 from cim_domain.views.port import Change, RowKey
 from cim_domain.views.sql_backend import Backend
-from cim_domain.views.sql_reader import SqlReader, read_document
+from cim_domain.views.sql_reader import SqlReader
 from cim_domain.views.sql_registry import Registry
-from cim_domain.views.sql_tables import DOCUMENT, KEY, OWNER, Tuple, ViewTable
+from cim_domain.views.sql_tables import Tuple, ViewTable
 from cim_domain.views.sql_threads import Threads
 
 V = TypeVar("V", bound=View)
 T = TypeVar("T")
-
-_KEYS_AT_ONCE = 500
-"""Keys in one statement: within the limits of parameters of every database."""
+Ask = Callable[[sa.Connection], T]
 
 
 @frozen(eq=False)
@@ -66,13 +64,13 @@ class SqlStore:
 
         def load(connection: sa.Connection) -> dict[RowKey, V]:
             return {
-                keys[key]: read_document(view, document)
+                keys[key]: read_view(view, document)
                 for owner, keys in wanted.items()
-                for key, document in _documents(connection, kept, owner, list(keys))
+                for key, document in kept.load(connection, owner, list(keys))
             }
 
         dropped = superseded(self.model.name, self.generation)
-        return await self._unless_dropped(load, dropped)
+        return await self._unless_dropped(self._threads.read_as_writer, load, dropped)
 
     async def commit(self, changes: Sequence[Change], *, expected: int, checkpoint: int) -> None:
         """See `ViewStore`."""
@@ -115,7 +113,8 @@ class SqlStore:
 
     async def read(self, ask: Callable[[sa.Connection], T]) -> T:
         """Call a query's function in a reader's thread."""
-        return await self._unless_dropped(ask, gone(self.model.name, self.generation))
+        dropped = gone(self.model.name, self.generation)
+        return await self._unless_dropped(self._threads.read, ask, dropped)
 
     def _rows(
         self, changes: Sequence[Change]
@@ -126,9 +125,11 @@ class SqlStore:
             deletes = [kept.row(change) for change in of_view if change.value is None]
             yield kept, upserts, deletes
 
-    async def _unless_dropped(self, ask: Callable[[sa.Connection], T], dropped: CimError) -> T:
+    async def _unless_dropped(
+        self, read: Callable[[Ask[T]], Awaitable[T]], ask: Ask[T], dropped: CimError
+    ) -> T:
         try:
-            return await self._threads.read(ask)
+            return await read(ask)
         except CimError as error:
             if error.__cause__ is not None and await self._is_dropped():
                 raise dropped from error
@@ -139,14 +140,3 @@ class SqlStore:
         return await self._threads.read(
             lambda connection: self._registry.is_dropped(connection, name, number)
         )
-
-
-def _documents(
-    connection: sa.Connection, kept: ViewTable, owner: str, keys: list[str]
-) -> Iterator[tuple[str, str]]:
-    columns = kept.table.c
-    for start in range(0, len(keys), _KEYS_AT_ONCE):
-        asked = sa.select(columns[KEY], columns[DOCUMENT]).where(
-            columns[OWNER] == owner, columns[KEY].in_(keys[start : start + _KEYS_AT_ONCE])
-        )
-        yield from connection.execute(asked)

@@ -1,10 +1,11 @@
 """The tables of views: their names, their columns, and the statements that write them."""
 
 import re
+from collections.abc import Iterator
 from hashlib import blake2b
 
 import sqlalchemy as sa
-from attrs import frozen
+from attrs import Factory, frozen
 
 from cim_domain.views.columns import Kind, comparable
 from cim_domain.views.layout import ViewLayout, unfit
@@ -31,6 +32,9 @@ OWNER = "row.organization"
 KEY = "row.key"
 DOCUMENT = "row.document"
 SEARCH = "row.search"
+
+_KEYS_AT_ONCE = (4, 32, 256)
+"""Keys in one statement: of few sizes, so that few statements are compiled."""
 
 Tuple = tuple[str | int | float | None, ...]
 
@@ -82,6 +86,20 @@ class ViewTable:
     indexes: tuple[sa.Index, ...]
     upsert: str
     delete: str
+    _backend: Backend
+    _loads: dict[int, str] = Factory(dict)
+
+    def load(
+        self, connection: sa.Connection, owner: str, keys: list[str]
+    ) -> Iterator[tuple[str, str]]:
+        """Key and document of those rows of an organization that exist."""
+        for start in range(0, len(keys), _KEYS_AT_ONCE[-1]):
+            asked = keys[start : start + _KEYS_AT_ONCE[-1]]
+            size = next(size for size in _KEYS_AT_ONCE if size >= len(asked))
+            # Asked for twice, a row comes once.
+            filled = [*asked, *[asked[-1]] * (size - len(asked))]
+            found = connection.exec_driver_sql(self._load(size), (owner, *filled))
+            yield from map(tuple, found)
 
     def row(self, change: Change) -> Tuple:
         """The parameters of `upsert` or, where the view is gone, of `delete`.
@@ -101,6 +119,17 @@ class ViewTable:
             self.layout.search_text(change.value),
             *self.layout.values(change.value),
         )
+
+    def _load(self, keys: int) -> str:
+        """The text of the statement for so many keys; to compile it takes longer than to ask."""
+        if keys not in self._loads:
+            columns = self.table.c
+            wanted = columns[KEY].in_([sa.bindparam(f"key_{number}") for number in range(keys)])
+            asked = sa.select(columns[KEY], columns[DOCUMENT]).where(
+                columns[OWNER] == sa.bindparam("owner"), wanted
+            )
+            self._loads[keys] = str(asked.compile(self._backend.engine))
+        return self._loads[keys]
 
 
 def view_table(
@@ -125,8 +154,8 @@ def view_table(
         *columns.values(),
     )
     indexes = []
-    for field, column in columns.items():
-        ordered = backend.ascending(column) if layout.columns[field].optional else column
+    for indexed, column in columns.items():
+        ordered = backend.ascending(column) if layout.columns[indexed].optional else column
         indexes.append(
             sa.Index(safe_name(name, column.name), table.c[OWNER], ordered, table.c[KEY])
         )
@@ -134,4 +163,4 @@ def view_table(
     table.indexes.clear()
     at = [column == sa.bindparam(f"at_{column.name}") for column in table.primary_key]
     delete = str(table.delete().where(*at).compile(backend.engine))
-    return ViewTable(layout, table, tuple(indexes), backend.upsert(table), delete)
+    return ViewTable(layout, table, tuple(indexes), backend.upsert(table), delete, backend)

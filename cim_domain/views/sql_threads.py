@@ -45,6 +45,10 @@ class Threads:
         """Call `ask` beside others."""
         return await self._in(self._readers, lambda: self._read(ask))
 
+    async def read_as_writer(self, ask: Callable[[sa.Connection], T]) -> T:
+        """Call `ask` in the thread that writes: what is going to be written is in memory there."""
+        return await self._in(self._writer, lambda: self._read(ask))
+
     async def close(self) -> None:
         """End the threads once they are done, and let go of the database. May be called again."""
         if self._closing is None:

@@ -8,18 +8,24 @@ import sqlalchemy as sa
 from attrs import define, field
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.pool import ConnectionPoolEntry, QueuePool
+from sqlalchemy.pool import ConnectionPoolEntry, SingletonThreadPool
 
 from cim_domain.errors import CimError
 from cim_domain.views.sql_backend import WRITES
 from cim_domain.views.sqlite_errors import is_damage, translated
 from cim_domain.views.sqlite_file import SqliteFile
 
+WRITER_CACHE = 16 * 1024
+"""KiB of the file that the thread which writes keeps in memory."""
+
+READER_CACHE = 2 * 1024
+"""KiB that each of the others keeps: what is written beside it, it must read again anyway."""
+
 # A commit is safe from a crash of the process, and the file from a crash of the machine; what the
 # latter may lose of the last commits is read from the log again, since their checkpoint went along.
 _PRAGMAS = (
     "PRAGMA synchronous = NORMAL",
-    "PRAGMA cache_size = -65536",
+    f"PRAGMA cache_size = -{READER_CACHE}",
     "PRAGMA wal_autocheckpoint = 16384",
     "PRAGMA secure_delete = OFF",
     "PRAGMA journal_size_limit = 67108864",
@@ -42,9 +48,9 @@ class SqliteBackend:
         self._file = SqliteFile(self.path, self._patience)
         self.engine = sa.create_engine(
             sa.URL.create("sqlite", database=str(self.path)),
-            poolclass=QueuePool,
+            # A connection for each thread: one that others have written beside forgets its pages.
+            poolclass=SingletonThreadPool,
             pool_size=self._connections,
-            max_overflow=0,
             hide_parameters=True,
             connect_args={"timeout": self._patience, "check_same_thread": False},
         )
@@ -59,6 +65,8 @@ class SqliteBackend:
     def prepare(self) -> None:
         """See `Backend`."""
         self._file.prepare()
+        with self.engine.connect() as connection:
+            connection.exec_driver_sql(f"PRAGMA cache_size = -{WRITER_CACHE}")
 
     def lock_registry(self, connection: sa.Connection) -> None:
         """See `Backend`: a transaction that writes is alone from its beginning."""

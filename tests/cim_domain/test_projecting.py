@@ -13,7 +13,13 @@ from cim_domain.dead_letters import DeadLetter, MemoryDeadLetters
 from cim_domain.errors import RequestError, Unavailable
 from cim_domain.execution import Executor
 from cim_domain.history import ReplayingRepository
-from cim_domain.projecting import IDLE_CHECKPOINT, OnPoison, ProjectionRunner, RunnerState
+from cim_domain.projecting import (
+    IDLE_CHECKPOINT,
+    OnPoison,
+    ProjectionRunner,
+    RunnerState,
+    rest_after,
+)
 from cim_domain.store.memory import MemoryEvents
 from cim_domain.store.port import START, Commit
 from cim_domain.subjects import Subjects
@@ -180,6 +186,15 @@ async def test_many_events_are_one_transaction_that_holds_each_view_once(setting
     async with running(setting.runner(views=noting)) as runner:
         await caught_up(runner, setting)
     assert noting.commits == [(0, 200, 2)]
+
+
+@pytest.mark.parametrize(
+    ("events", "seconds"), [(1, 0.01), (11, 0.02), (91, 0.1), (1000, 0.1), (100_000, 0.1)]
+)
+def test_the_more_events_come_the_longer_it_rests_up_to_a_bound(
+    events: int, seconds: float
+) -> None:
+    assert rest_after(events) == pytest.approx(seconds)
 
 
 async def test_events_it_has_no_use_for_move_it_on_without_a_transaction(setting: Setting) -> None:

@@ -12,7 +12,7 @@ from cim_domain.errors import Failed, Unavailable
 from cim_domain.store.jetstream import JetStreamEvents
 from cim_domain.store.memory import MemoryEvents
 from cim_domain.store.port import EventStore, Slice
-from cim_domain.store.tail import SharedTail
+from cim_domain.store.tail import TOGETHER, SharedTail
 from cim_domain.testing.records import commit, new_id, take
 from cim_domain.testing.store_reading import Following, fill
 from tests.cim_domain.faulty import FaultyEvents, until
@@ -101,6 +101,34 @@ async def test_followers_that_are_up_to_date_share_one_reading_and_its_slices() 
         assert sequences(seen[0].records) == [11, 12, 13]
 
 
+async def test_what_comes_while_nobody_asks_for_more_is_one_slice() -> None:
+    store = Followed()
+    tail = SharedTail(store)
+    async with aclosing(tail.follow()) as busy, aclosing(tail.follow()) as other:
+        await anext(busy)
+        await anext(other)
+        taking = [asyncio.create_task(anext(one)) for one in (busy, other)]
+        await fill(store, 1)
+        assert [sequences((await one).records) for one in taking] == [[1], [1]]
+        for _ in range(3):
+            await fill(store, 2)
+        assert sequences((await anext(busy)).records) == list(range(2, 8))
+        assert sequences((await anext(other)).records) == list(range(2, 8))
+
+
+async def test_a_slice_of_what_is_kept_holds_no_more_than_was_said() -> None:
+    store = Followed()
+    tail = SharedTail(store)
+    async with aclosing(tail.follow()) as quick, aclosing(tail.follow()) as slow:
+        await anext(quick)
+        await anext(slow)
+        for _ in range(3):
+            await fill(store, 450)
+            await take(quick, 450)
+        assert sequences((await anext(slow)).records) == list(range(1, TOGETHER + 1))
+        assert sequences((await anext(slow)).records) == list(range(TOGETHER + 1, 1351))
+
+
 async def test_one_that_is_far_behind_catches_up_by_itself_and_shares_from_then_on() -> None:
     store = Followed()
     await fill(store, 2500)
@@ -176,7 +204,7 @@ async def test_no_more_is_kept_than_was_said() -> None:
         await anext(slices)
         for number in range(1, 40):
             await store.append([commit(new_id(), events=1 + number % 3)])
-            await until(lambda: tail._last() == len(store.inner._log))  # type: ignore[attr-defined]
+            await take(slices, 1 + number % 3)
             assert sum(len(part.records) for part in tail._kept) <= 7
 
 

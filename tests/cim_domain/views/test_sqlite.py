@@ -12,13 +12,16 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
 from cim_domain.errors import ConfigurationError, Unavailable
 from cim_domain.testing.views import Thing, ViewsConformance, keep, named, names, put, things
-from cim_domain.views import sqlite_file
 from cim_domain.views.port import CheckpointMoved, ViewDatabase, ViewStore
 from cim_domain.views.sql import SqlViews
 from cim_domain.views.sql_tables import FORMAT
+from cim_domain.views.sql_threads import READERS
+from cim_domain.views.sqlite import READER_CACHE, WRITER_CACHE
+from cim_domain.views.sqlite_file import CHECKED_ALWAYS
 
 
 class TestSqliteViews(ViewsConformance):
@@ -98,6 +101,27 @@ async def test_files_are_for_their_owner_alone(views: Callable[[], SqlViews], pa
     )
 
 
+async def test_each_thread_has_a_connection_and_only_the_writers_keeps_many_pages(
+    views: Callable[[], SqlViews],
+) -> None:
+    database = views()
+    store = await database.open(things())
+    await keep(store, named("a"))
+
+    def kept(connection: sa.Connection) -> tuple[int, int]:
+        kibibytes = connection.exec_driver_sql("PRAGMA cache_size").scalar_one()
+        return id(connection.connection.dbapi_connection), -kibibytes
+
+    threads = database._threads
+    writer = await threads.write(kept)
+    readers = set(await asyncio.gather(*(threads.read(kept) for _ in range(50))))
+    assert await threads.read_as_writer(kept) == writer
+    assert writer[1] == WRITER_CACHE
+    assert 1 <= len(readers) <= READERS
+    assert writer[0] not in {connection for connection, _ in readers}
+    assert {kibibytes for _, kibibytes in readers} == {READER_CACHE}
+
+
 @pytest.mark.parametrize(
     "spoil", [not_a_database, overwritten_in_the_middle, cut_short, of_an_older_format]
 )
@@ -130,18 +154,18 @@ def damaged_where_it_is_not_read_at_the_start(path: Path) -> None:
     path.write_bytes(whole)
 
 
-@pytest.fixture
-def no_file_is_small(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Large enough a file to be checked only where there is reason to would take long to make."""
-    monkeypatch.setattr(sqlite_file, "CHECKED_ALWAYS", 0)
+def make_large(path: Path) -> None:
+    """So that the file is checked only where there is reason to."""
+    ballast = f"INSERT INTO ballast VALUES (zeroblob({CHECKED_ALWAYS}))"
+    execute(path, "CREATE TABLE ballast (bytes)", ballast)
 
 
-@pytest.mark.usefixtures("no_file_is_small")
 async def test_a_large_file_is_checked_where_a_process_has_not_ended_in_order(
     views: Callable[[], SqlViews], path: Path
 ) -> None:
     killed = await asyncio.create_subprocess_exec(sys.executable, "-c", KILLED, path)
     assert await killed.wait() == -signal.SIGKILL
+    make_large(path)
     execute(path, "PRAGMA wal_checkpoint(TRUNCATE)")
     damaged_where_it_is_not_read_at_the_start(path)
     database = views()
@@ -149,12 +173,13 @@ async def test_a_large_file_is_checked_where_a_process_has_not_ended_in_order(
     assert database.recovered is not None
 
 
-@pytest.mark.usefixtures("no_file_is_small")
 async def test_a_large_file_is_checked_where_damage_was_met(
     views: Callable[[], SqlViews], path: Path
 ) -> None:
     database = views()
-    await keep(await database.open(things()), named(*map(str, range(5000))))
+    store = await database.open(things())
+    make_large(path)
+    await keep(store, named(*map(str, range(5000))))
     await database.close()
     damaged_where_it_is_not_read_at_the_start(path)
     # Nothing is said until it is read: the process before had ended in order.
@@ -169,7 +194,6 @@ async def test_a_large_file_is_checked_where_damage_was_met(
     assert after.recovered is not None
 
 
-@pytest.mark.usefixtures("no_file_is_small")
 async def test_while_others_have_a_file_open_the_last_to_end_says_that_it_is_in_order(
     views: Callable[[], SqlViews], path: Path
 ) -> None:
