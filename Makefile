@@ -29,7 +29,7 @@ lint: install ## formatter check, linter, strict types, import contracts
 	$(BIN)/lint-imports
 
 test: lint ## lint, then the whole suite with coverage
-	$(BIN)/pytest -n $(JOBS) --ignore=tests/faults --cov --cov-report=term-missing:skip-covered
+	$(BIN)/pytest -n $(JOBS) --cov --cov-report=term-missing:skip-covered
 
 faults: install ## the fault suite in its long form, and the table of what came of it
 	FAULT_ROUNDS=$${FAULT_ROUNDS:-10} $(BIN)/pytest tests/faults -n $(JOBS) --show-capture=no

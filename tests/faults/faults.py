@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 from cim_domain.errors import Unavailable
+from cim_domain.nats.jetstream import ApiError
 from cim_domain.nats.server import EmbeddedServer
 from cim_domain.nats.server_directory import DataDirectory
 from cim_domain.testing.cluster import leader_of
@@ -15,6 +16,22 @@ from cim_domain.testing.server import crash, frozen
 from tests.faults.world import World
 
 Fault = Callable[[World], Awaitable[None]]
+
+_ELECTION = 60.0
+"""Seconds within which others elect a leader; on an idle machine it takes them 4 to 9."""
+_FULL = 60.0
+"""Seconds within which clients at work fill what is left of a disk."""
+_ANSWER = 1.0
+_AGAIN = 0.1
+
+
+def together(*faults: Fault) -> Fault:
+    """Several at once."""
+
+    async def at_once(world: World) -> None:
+        await asyncio.gather(*(fault(world) for fault in faults))
+
+    return at_once
 
 
 async def kill_a_service(world: World) -> None:
@@ -86,8 +103,15 @@ async def pause_a_server(world: World) -> None:
 
 
 async def pause_the_leader(world: World) -> None:
-    """SIGSTOP to the leader, for long enough that another is elected."""
-    await _paused(await _leader(world), 10)
+    """SIGSTOP to the leader, until another is elected."""
+    leader = await _leader(world)
+    if leader.pid is None:
+        return
+    with frozen(leader):
+        async with asyncio.timeout(_ELECTION):
+            # Nobody tells a client who leads.
+            while await _leader(world) is leader:  # noqa: ASYNC110
+                await asyncio.sleep(_AGAIN)
 
 
 async def cut_connections(world: World) -> None:
@@ -122,19 +146,17 @@ async def fill_disk_of_views(world: World) -> None:
     instance = world.draw.choice(world.instances)
     await instance.ready()
     pid = instance.pid
-    if pid is None:
-        return
+    assert pid is not None
     written = instance.data_directory / f"{world.domain.name}-views.sqlite3-wal"
     size = written.stat().st_size if written.exists() else 0
     unlimited = resource.RLIM_INFINITY
+    resource.prlimit(pid, resource.RLIMIT_FSIZE, (size + 8192, unlimited))
     try:
-        resource.prlimit(pid, resource.RLIMIT_FSIZE, (size + 8192, unlimited))
-        await asyncio.sleep(world.draw.uniform(0.5, 1.5))
-        if instance.pid == pid:
-            resource.prlimit(pid, resource.RLIMIT_FSIZE, (unlimited, unlimited))
-    except ProcessLookupError:
-        # It was killed meanwhile; the next one has no such limit.
-        return
+        async with asyncio.timeout(_FULL):
+            await instance.says("there is no room for the views")
+        await asyncio.sleep(world.draw.uniform(0.1, 1))
+    finally:
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, (unlimited, unlimited))
 
 
 async def nothing(_: World) -> None:
@@ -156,6 +178,8 @@ async def _leader(world: World) -> EmbeddedServer:
     while True:
         for link in world.links:
             try:
-                return await leader_of(link, world.subjects.event_stream, world.servers)
-            except Unavailable:
-                await asyncio.sleep(0.1)
+                async with asyncio.timeout(_ANSWER):
+                    return await leader_of(link, world.subjects.event_stream, world.servers)
+            except (ApiError, Unavailable, TimeoutError):
+                # Asked of a server that is away, or while nobody leads.
+                await asyncio.sleep(_AGAIN)

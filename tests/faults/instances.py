@@ -40,6 +40,7 @@ class Instance:
     _process: Process | None = None
     _ready: asyncio.Event = field(factory=asyncio.Event)
     _keeping: asyncio.Task[None] | None = None
+    _awaited: list[tuple[str, asyncio.Event]] = field(factory=list)
 
     @property
     def pid(self) -> int | None:
@@ -54,6 +55,12 @@ class Instance:
     async def ready(self) -> None:
         """Return once it answers."""
         await self._ready.wait()
+
+    async def says(self, text: str) -> None:
+        """Return once it logs a line, from now on, that has this text in it."""
+        said = asyncio.Event()
+        self._awaited.append((text, said))
+        await said.wait()
 
     def signal(self, number: int) -> None:
         """Send it a signal, if it runs."""
@@ -111,3 +118,6 @@ class Instance:
             self.log.append(text)
             if READY in text:
                 self._ready.set()
+            for awaited, said in self._awaited:
+                if awaited in text:
+                    said.set()

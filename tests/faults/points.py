@@ -3,22 +3,23 @@
 ``append.after:7`` means: right after the seventh append has been stored, before anybody knows.
 """
 
-import asyncio
 import os
 import signal
-from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from attrs import define, frozen
-from nats.aio.client import Client
+from nats.aio.msg import Msg
 
 from cim_domain.nats.link import Link
 from cim_domain.observing import NoObserver
 from cim_domain.outcome import Outcome
 from cim_domain.projection import ProjectionModel
-from cim_domain.store.port import START, Commit, EventRecord, EventStore, Limits, Position, Slice
+from cim_domain.store.jetstream import BATCH_COMMIT
+from cim_domain.store.port import START, Commit, EventRecord, Position
 from cim_domain.view import Views
 from cim_domain.views.port import Change, RowKey, V, ViewDatabase, ViewStore
+from tests.faults.around import EventsAround
 
 POINTS = (
     "append.before",
@@ -58,15 +59,10 @@ class Fuse:
 
 
 @frozen(eq=False)
-class FusedEvents:
-    """An `EventStore` around another one."""
+class FusedEvents(EventsAround):
+    """Dies before or after it stores something, or once it has read."""
 
-    inner: EventStore
     fuse: Fuse
-
-    @property
-    def limits(self) -> Limits:
-        return self.inner.limits
 
     async def append(self, commits: Sequence[Commit]) -> tuple[Position, ...]:
         self.fuse.at("append.before")
@@ -81,23 +77,14 @@ class FusedEvents:
         self.fuse.at("load.after")
         return records
 
-    def read(self, after: int = 0) -> AsyncGenerator[Slice, None]:
-        return self.inner.read(after)
-
-    def follow(self, after: int = 0) -> AsyncGenerator[Slice, None]:
-        return self.inner.follow(after)
-
-    async def head(self) -> int:
-        return await self.inner.head()
-
 
 class FusedLink(Link):
-    """The link that the store uses: what a batch publishes between its first and last message."""
+    """The link that the store uses; dies when all of a batch is sent but its last message."""
 
     def __init__(self, inner: Link, fuse: Fuse) -> None:
         self.inner = inner
-        self.requests = inner.requests
-        self.client: Any = _FusedClient(inner.client, fuse)
+        self.client = inner.client
+        self.requests: Any = _FusedRequests(inner, fuse)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.inner, name)
@@ -111,20 +98,23 @@ class FusedLink(Link):
 
 
 @frozen(eq=False)
-class _FusedClient:
-    inner: Client
+class _FusedRequests:
+    link: Link
     fuse: Fuse
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self.inner, name)
+        return getattr(self.link.requests, name)
 
-    async def publish(self, *args: Any, **kwargs: Any) -> None:
-        await self.inner.publish(*args, **kwargs)
-        if self.fuse.point == "batch.middle":
-            # Out with it first: the server is to know half of the batch.
-            await self.inner.flush()
-            await asyncio.sleep(0)
+    async def many(self, *args: Any, **more: Any) -> list[Msg]:
+        if self.fuse.point == "batch.middle" and _ends_batch(more.get("block")):
+            # Out with the others first: the server is to know them.
+            await self.link.client.flush()
             self.fuse.at("batch.middle")
+        return await self.link.requests.many(*args, **more)
+
+
+def _ends_batch(block: bytes | None) -> bool:
+    return block is not None and f"\r\n{BATCH_COMMIT}:".encode() in block
 
 
 @frozen(eq=False)

@@ -2,31 +2,28 @@
 
 import asyncio
 import random
+import signal
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 from attrs import define, field, frozen
 
-from cim_domain.client import DomainClient
-from cim_domain.nats.requests import NoAnswer
 from cim_domain.running import ENDED
-from cim_domain.standing import Standing
 from cim_domain.store.jetstream import JetStreamEvents
+from cim_domain.store.port import EventRecord
 from cim_domain.testing.records import all_of
 from tests.faults.checker import Violation, check
 from tests.faults.faults import Fault
 from tests.faults.folding import check_views
-from tests.faults.history import Attempt, History, Reply, Sent
+from tests.faults.history import History
+from tests.faults.resolving import REST, resolve
 from tests.faults.wire import Progress, Wire
-from tests.faults.workload import PATIENCE, Workload
+from tests.faults.workload import Workload
 from tests.faults.world import Plan, World, at_rest, named_points, world
 
 RECOVERY = 60.0
 """Seconds within which commands are carried out again after a fault."""
-
-REST = 60.0
-"""Seconds within which everything is known, and read by all views, once the faults are over."""
 
 
 @frozen(kw_only=True)
@@ -39,7 +36,7 @@ class Scenario:
     rounds: int = 3
     """In the short form."""
     clients: int = 10
-    between: int = 60
+    between: int = 40
     """Accepted commands from one fault to the next."""
 
 
@@ -94,17 +91,16 @@ async def _play(made: World, scenario: Scenario, seed: int, rounds: int) -> Repo
     workload = Workload(made.domain, wires, made.draw)
     working = asyncio.create_task(workload.run(scenario.clients))
     try:
-        report.faults += await _hurt(made, scenario, rounds, working, progress)
+        report.faults = await _hurt(made, scenario, rounds, working, progress)
     finally:
         workload.enough.set()
         await asyncio.wait([working])
     await working
     await made.ready()
-    await _resolve(made, workload.history, wires[0])
+    await resolve(workload.history, wires[0])
     log = await all_of(JetStreamEvents(made.links[0], made.subjects).read())
     await at_rest(made, log, REST)
-    codes = [await instance.stop() for instance in made.instances]
-    report.faults += sum(one.kills for one in made.instances) if scenario.plan.points else 0
+    codes = await asyncio.gather(*(instance.stop() for instance in made.instances))
     report.violations += check(made.domain, workload.history, log)
     report.violations += _ends(made, codes)
     for database in made.databases:
@@ -112,7 +108,7 @@ async def _play(made: World, scenario: Scenario, seed: int, rounds: int) -> Repo
     _count(report, workload.history)
     report.events = len(log)
     if report.violations:
-        _tell(made, workload.history, report.violations)
+        _tell(made, workload.history, log, report.violations)
     return report
 
 
@@ -121,20 +117,26 @@ async def _hurt(
 ) -> int:
     """The faults, one after another, each while commands are carried out again."""
     if scenario.plan.points:
-        # The first start was without; from now on each start has the next one.
-        made.points = named_points(made.draw, rounds)
-        for instance in made.instances:
-            instance.signal(9)
-        async with asyncio.timeout(RECOVERY * (1 + len(made.points) / 4)):
-            while made.points:
-                await progress.further(10)
+        await _die_at_points(made, rounds, progress)
         await _further(progress, scenario.between, working)
-        return 0
+        return sum(one.kills for one in made.instances)
     for turn in range(rounds):
         await _further(progress, scenario.between, working)
         await scenario.faults[turn % len(scenario.faults)](made)
     await _further(progress, scenario.between, working)
     return rounds
+
+
+async def _die_at_points(made: World, rounds: int, progress: Progress) -> None:
+    """Each start has the next point, until all of them have been died at."""
+    # The first start was without one.
+    made.points = named_points(made.draw, rounds)
+    due = len(made.points) + len(made.instances)
+    for instance in made.instances:
+        instance.signal(signal.SIGKILL)
+    async with asyncio.timeout(RECOVERY * (1 + due / 4)):
+        while sum(one.kills for one in made.instances) < due:
+            await progress.further(5)
 
 
 async def _further(progress: Progress, by: int, working: asyncio.Task[None]) -> None:
@@ -143,53 +145,6 @@ async def _further(progress: Progress, by: int, working: asyncio.Task[None]) -> 
         await asyncio.wait([going_on, working], return_when=asyncio.FIRST_COMPLETED)
     if working.done():
         await working
-
-
-async def _resolve(made: World, history: History, wire: Wire) -> None:
-    """Send again what nobody knows the outcome of, and ask what came of what was stored."""
-    commands = [*history.sent.values()]
-    async with asyncio.timeout(REST):
-        await asyncio.gather(*(_resolve_one(made, sent, wire) for sent in commands))
-
-
-async def _resolve_one(made: World, sent: Sent, wire: Wire) -> None:
-    stored = [one for one in sent.attempts if one.kind == "submit"]
-    while stored and not any(one.status == "stored" for at in stored for one in at.replies):
-        stored.append(await wire.send(sent, "submit", PATIENCE))
-    if stored:
-        sent.attempts.append(await _standing(made, sent))
-        # Where that did not come, to ask in another way would hide it.
-        return
-    # A refusal says nothing about an earlier attempt that was still under way somewhere.
-    doubtful = sent.was_unknown and not sent.accepted
-    while doubtful or not sent.is_settled:
-        await wire.send(sent, "request", PATIENCE * 8)
-        doubtful = False
-
-
-async def _standing(made: World, sent: Sent) -> Attempt:
-    clock = asyncio.get_running_loop().time
-    attempt = Attempt("standing", clock())
-    client = DomainClient(made.links[0], made.subjects)
-    try:
-        standing = await client.wait_for(sent.command_id, timeout=REST / 2)
-    except NoAnswer:
-        return attempt
-    attempt.replies.append(_reply(standing, clock()))
-    return attempt
-
-
-def _reply(standing: Standing, at: float) -> Reply:
-    outcome = standing.outcome
-    assert outcome is not None
-    return Reply(
-        at=at,
-        status=outcome.status,
-        code=outcome.error.code if outcome.error else "",
-        version=outcome.version,
-        sequence=outcome.sequence,
-        events=tuple(event.id for event in outcome.events),
-    )
 
 
 def _ends(made: World, codes: Sequence[int | None]) -> list[Violation]:
@@ -203,11 +158,22 @@ def _ends(made: World, codes: Sequence[int | None]) -> list[Violation]:
     return found
 
 
-def _tell(made: World, history: History, violations: Sequence[Violation]) -> None:
-    """Leave what helps to find out why: every violation, and the whole history of its command."""
+def _tell(
+    made: World,
+    history: History,
+    log: Sequence[EventRecord],
+    violations: Sequence[Violation],
+) -> None:
+    """Leave what helps to find out why: violations, with the history and events of each command."""
     lines = [f"{one.kind}: {one.text}" for one in violations]
     lines += [
-        "\n".join([str(sent), *map(str, sent.attempts)])
+        "\n".join(
+            [
+                str(sent),
+                *map(str, sent.attempts),
+                *(str(one) for one in log if one.metadata.causation_id == command_id),
+            ]
+        )
         for command_id, sent in history.sent.items()
         if any(command_id in one.text for one in violations)
     ]

@@ -165,6 +165,19 @@ def test_a_second_reply_is_found(played: Played) -> None:
     assert played.kinds() == {"reply"}
 
 
+def test_servers_may_tell_more_than_once_what_they_stored(played: Played) -> None:
+    (attempt,) = played.history.sent[numbered(4)].attempts
+    played.history.sent[numbered(4)].attempts.insert(
+        0,
+        Attempt(
+            "submit",
+            attempt.sent,
+            [Reply(at=9, status="stored"), Reply(at=9, status="refused", http=503)],
+        ),
+    )
+    assert played.kinds() == set()
+
+
 def other_version(reply: Reply) -> Reply:
     return evolve(reply, version=9)
 

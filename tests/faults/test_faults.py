@@ -18,14 +18,26 @@ SCENARIOS = (
         name="three servers, three services",
         plan=Plan(servers=3, services=3),
         faults=(
+            faults.together(faults.kill_the_leader, faults.kill_all_services),
+            faults.together(faults.kill_a_follower, faults.kill_a_service),
             faults.kill_the_leader,
-            faults.kill_a_follower,
-            faults.kill_a_service,
             faults.pause_the_leader,
             faults.kill_all_services,
             faults.kill_all_servers,
         ),
-        rounds=3,
+        rounds=2,
+    ),
+    Scenario(
+        name="three servers, one service",
+        plan=Plan(servers=3),
+        faults=(
+            faults.pause_the_leader,
+            faults.kill_all_servers,
+            faults.kill_a_service,
+            faults.kill_the_leader,
+            faults.kill_a_follower,
+        ),
+        rounds=2,
     ),
     Scenario(
         name="named points",
@@ -37,46 +49,44 @@ SCENARIOS = (
         name="services killed",
         plan=Plan(services=3),
         faults=(faults.kill_a_service, faults.end_a_service, faults.kill_all_services),
-        rounds=4,
+        rounds=3,
     ),
     Scenario(
         name="own server, service killed",
         plan=Plan(servers=0, reference=True),
         faults=(faults.kill_a_service,),
+        rounds=2,
     ),
     Scenario(
         name="own server killed",
         plan=Plan(servers=0, reference=True),
         faults=(faults.kill_own_server,),
-        rounds=4,
+        rounds=3,
     ),
     Scenario(
         name="server killed or paused",
         plan=Plan(services=2),
         faults=(faults.kill_a_server, faults.pause_a_server, faults.pause_a_service),
+        rounds=3,
     ),
     Scenario(
         name="connections cut",
         plan=Plan(services=2, proxied=True),
-        faults=(
-            faults.cut_connections,
-            faults.refuse_services,
-            faults.hold_services,
-            faults.cut_connections,
-        ),
-        rounds=4,
+        faults=(faults.cut_connections, faults.refuse_services, faults.hold_services),
+        rounds=3,
     ),
     Scenario(
         name="disk of views full",
         plan=Plan(services=2),
         faults=(faults.fill_disk_of_views, faults.kill_a_service),
+        rounds=2,
     ),
     Scenario(
         name="clocks stepped",
         plan=Plan(services=2, clocks=True),
         faults=(faults.nothing, faults.kill_a_service),
         rounds=2,
-        between=120,
+        between=80,
     ),
 )
 
@@ -97,9 +107,9 @@ async def test_all_promises_hold_with_views_in_postgresql(
     views = server.create_database().replace("postgresql+psycopg:", "postgresql:")
     scenario = Scenario(
         name="shared views in PostgreSQL",
-        plan=Plan(services=3, views=views),
+        plan=Plan(services=2, views=views),
         faults=(faults.kill_a_service, faults.kill_a_server),
-        rounds=4,
+        rounds=2,
     )
     await _hold(scenario, tmp_path, seed, record_property)
 

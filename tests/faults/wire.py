@@ -124,7 +124,14 @@ def _read(message: Msg, at: float) -> Reply:
     if "status" not in content:
         # The answer of a stream.
         status = "refused" if error else "stored"
-        return Reply(at=at, status=status, http=503 if error else 0)
+        code = str(error.get("err_code", ""))
+        return Reply(
+            at=at,
+            status=status,
+            code=code,
+            http=503 if error else 0,
+            sequence=content.get("seq"),
+        )
     return Reply(
         at=at,
         status=content["status"],

@@ -18,7 +18,8 @@ PATIENCE = 2.0
 
 _HOT = 6
 _NAMES = ("nixpkgs", "home", "utils", "stylix")
-_PAUSE = 0.05
+PAUSE = 0.05
+"""Seconds at least from one try to the next, so that a history stays of bounded size."""
 
 
 @define(eq=False)
@@ -57,12 +58,12 @@ class Workload:
             # What fails for good is tried again for long, where it is stored.
             stored = draw.random() < 0.1 and sent.message_type not in {"tally.add", "flake.unknown"}
             kind: Kind = "submit" if stored else "request"
-            attempt = await wire.send(sent, kind, PATIENCE)
-            for _ in range(draw.choice((0, 2, 5))):
+            for _ in range(draw.choice((1, 3, 6))):
+                attempt = await draw.choice(self.wires).send(sent, kind, PATIENCE)
                 if any(one.is_definite or one.status == "stored" for one in attempt.replies):
                     break
-                await asyncio.sleep(_PAUSE * draw.random())
-                attempt = await draw.choice(self.wires).send(sent, kind, PATIENCE)
+                # Nobody being there is answered at once: who sends on meanwhile fills the memory.
+                await asyncio.sleep(PAUSE * (1 + draw.random()))
         self._recent.append(sent)
 
     def _drawn(self, draw: random.Random) -> Sent:

@@ -172,7 +172,7 @@ def _instance(made: World, number: int, url: str) -> Instance:
 def named_points(draw: random.Random, rounds: int) -> list[str]:
     """Every point, in any order, so many times each."""
     points = [
-        f"{point}:{1 if point.startswith('views.open') else draw.randint(1, 60)}"
+        f"{point}:{1 if point.startswith('views.open') else draw.randint(1, 20)}"
         for point in POINTS * rounds
     ]
     draw.shuffle(points)
