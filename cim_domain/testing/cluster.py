@@ -2,11 +2,11 @@
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from typing import Any
 
-from cim_domain.errors import Unavailable
+from cim_domain.errors import CimError, Unavailable
 from cim_domain.nats.config import load_settings
 from cim_domain.nats.jetstream import ApiError, call
 from cim_domain.nats.link import Link
@@ -14,6 +14,7 @@ from cim_domain.nats.server import EmbeddedServer
 from cim_domain.testing.server import throwaway_server
 
 _POLL = 0.05
+_TRIES = 3
 
 
 @asynccontextmanager
@@ -24,20 +25,8 @@ async def throwaway_cluster(
 
     One that dies is started again at once: give ``restart`` to have it stay away for a while.
     """
-    routes = _free_ports(size)
-    urls = ", ".join(f'"nats://127.0.0.1:{port}"' for port in routes)
     async with AsyncExitStack() as stack:
-
-        async def start(number: int, port: int) -> tuple[str, EmbeddedServer]:
-            name = f"node-{number}"
-            config = (
-                f'server_name: "{name}"\n'
-                f'cluster {{ name: test, listen: "127.0.0.1:{port}", routes: [{urls}] }}\n'
-            )
-            server = throwaway_server(extra_config=config, **options)
-            return name, await stack.enter_async_context(server)
-
-        servers = dict(await asyncio.gather(*(start(*one) for one in enumerate(routes, 1))))
+        servers = await _started(stack, size, options)
         for server in servers.values():
             await _ready(server)
         yield servers
@@ -57,6 +46,40 @@ async def leader_of(
     if name not in servers:
         raise Unavailable(f"the stream {stream} has no leader now")
     return servers[name]
+
+
+async def _started(
+    stack: AsyncExitStack, size: int, options: Mapping[str, Any]
+) -> dict[str, EmbeddedServer]:
+    """The servers, on ports that were free a moment ago; on others where one is taken by then."""
+    for left in reversed(range(_TRIES)):
+        async with AsyncExitStack() as trial:
+            starts = _starts(trial, _free_ports(size), options)
+            results = await asyncio.gather(*starts, return_exceptions=True)
+            errors = [one for one in results if isinstance(one, BaseException)]
+            if not errors:
+                await stack.enter_async_context(trial.pop_all())
+                return dict(one for one in results if not isinstance(one, BaseException))
+        if not left or not isinstance(errors[0], CimError):
+            raise errors[0]
+    raise AssertionError("the last try returns or raises")
+
+
+def _starts(
+    stack: AsyncExitStack, routes: Sequence[int], options: Mapping[str, Any]
+) -> list[Coroutine[Any, Any, tuple[str, EmbeddedServer]]]:
+    urls = ", ".join(f'"nats://127.0.0.1:{port}"' for port in routes)
+
+    async def start(number: int, port: int) -> tuple[str, EmbeddedServer]:
+        name = f"node-{number}"
+        config = (
+            f'server_name: "{name}"\n'
+            f'cluster {{ name: test, listen: "127.0.0.1:{port}", routes: [{urls}] }}\n'
+        )
+        server = throwaway_server(extra_config=config, **options)
+        return name, await stack.enter_async_context(server)
+
+    return [start(number, port) for number, port in enumerate(routes, 1)]
 
 
 async def _ready(server: EmbeddedServer) -> None:

@@ -32,10 +32,10 @@ SCENARIOS = (
         plan=Plan(servers=3),
         faults=(
             faults.pause_the_leader,
-            faults.kill_all_servers,
             faults.kill_a_service,
             faults.kill_the_leader,
             faults.kill_a_follower,
+            faults.kill_all_servers,
         ),
         rounds=2,
     ),
