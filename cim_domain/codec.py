@@ -183,6 +183,10 @@ def _counted(text: str) -> int:
     return int(text)
 
 
+MAX_ERROR_HEADERS = 512
+"""Bytes of the block of headers that tell an error, and more."""
+
+
 def error_headers(http: int, message: str) -> dict[str, str]:
     """The headers by which NATS services tell an error. The text is cut to what a header can be."""
     words = " ".join(message.split())

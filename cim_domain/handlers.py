@@ -58,7 +58,10 @@ class CommandHandler:
         own: Mapping[str, OwnCommand] | None = None,
         observer: Observer | None = None,
         clock: Clock = utc_now,
+        room: Callable[[], int] | None = None,
     ) -> None:
+        """`room` says how many bytes a reply may have now."""
+        self._room = room
         self._domain = domain
         self._own = own or {}
         self._subjects = subjects
@@ -71,7 +74,7 @@ class CommandHandler:
         """Carry out the command."""
         started = perf_counter()
         try:
-            outcome = await self.carry_out(request, fresh_id)
+            outcome = await self.carry_out(request)
         except Exception as error:
             logger.exception("the command on %s failed", request.subject)
             outcome = Outcome.refused(Failed(f"the service failed: {type(error).__name__}"))
@@ -79,24 +82,34 @@ class CommandHandler:
             await self._report(request, outcome.error, outcome.command_id)
         message_type = ".".join(request.subject.split(".")[-2:])
         self._observer.command(message_type, outcome, perf_counter() - started)
-        return _response(outcome)
+        return _response(outcome, self._room() if self._room else None)
 
     def error(self, error: RequestError) -> Response:
         """The response to a command whose own response could not be sent."""
         return _response(Outcome.refused(error))
 
-    async def carry_out(self, request: Request, ids: IdSource) -> Outcome:
-        """What comes of the command in a request; `ids` gives it one where it has none."""
+    async def carry_out(self, request: Request, ids: IdSource | None = None) -> Outcome:
+        """What comes of the command in a request.
+
+        Where it has no id, `ids` gives it the one that it has each time it comes; or else it gets a
+        fresh one, and cannot come again.
+        """
         metadata = None
         try:
             refuse_delivery(request.headers, request.reply)
             message_type = self._subjects.type_in(request.subject)
-            metadata = command_metadata(message_type, request.headers, ids, self._clock)
+            metadata = command_metadata(message_type, request.headers, ids or fresh_id, self._clock)
             if own := self._own.get(message_type):
                 asked = read_message(own.command, request.data)
                 await own.carry_out(asked, metadata.organization_id)
                 return Outcome.done(metadata)
-            command = read_command(self._domain, metadata, request.headers, request.data)
+            command = read_command(
+                self._domain,
+                metadata,
+                request.headers,
+                request.data,
+                repeatable=ids is not None or COMMAND_ID in request.headers,
+            )
         except RequestError as error:
             return Outcome.refused(error, metadata)
         return await self._executor.execute(command)
@@ -156,11 +169,11 @@ class HealthHandler:
         return Response(await self._health.to_wire())
 
 
-def _response(outcome: Outcome) -> Response:
+def _response(outcome: Outcome, room: int | None = None) -> Response:
     error = outcome.error
     if error is None:
-        return Response(outcome.to_wire())
-    return Response(outcome.to_wire(), error_headers(error.http, error.message), error.message)
+        return Response(outcome.to_wire(room))
+    return Response(outcome.to_wire(room), error_headers(error.http, error.message), error.message)
 
 
 def _of_reply(reply: Reply) -> Response:

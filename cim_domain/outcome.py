@@ -8,7 +8,11 @@ from pydantic import BaseModel, ValidationError
 
 from cim_domain.errors import RequestError, Status
 from cim_domain.metadata import Metadata
+from cim_domain.plain import plain_text
 from cim_domain.replies import ErrorPart, bad_reply, error_of
+
+_SHORT = 500
+"""Characters of a message that has to be short."""
 
 
 @frozen
@@ -94,9 +98,20 @@ class Outcome:
             reply["error"] = self.error.as_dict()
         return reply
 
-    def to_wire(self) -> bytes:
-        """The reply as JSON."""
-        return orjson.dumps(self.as_dict())
+    def to_wire(self, room: int | None = None) -> bytes:
+        """The reply as JSON.
+
+        Where that has more than `room` bytes, the events, the details and the end of the message
+        are left out: what came of the command is still told as it was.
+        """
+        wire = orjson.dumps(self.as_dict())
+        if room is None or len(wire) <= room:
+            return wire
+        reply = {**self.as_dict(), "events": []}
+        if self.error is not None:
+            message = plain_text(self.error.message)[:_SHORT]
+            reply["error"] = {**self.error.as_dict(), "message": message, "details": {}}
+        return orjson.dumps(reply)
 
 
 class _WireEvent(BaseModel):

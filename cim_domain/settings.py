@@ -46,7 +46,7 @@ class ServiceSettings(BaseSettings):
     """After so many events of an aggregate a snapshot of it is written; 0: never."""
     group_commit: bool = True
     """Whether commits that wait together are stored together, where that is faster."""
-    commands_in_flight: Count = 10_000
+    commands_in_flight: Count = 2000
     """Past so many commands at a time the answer is `busy`."""
     queries_in_flight: Count = 1_000
     """Past so many queries at a time the answer is `busy`."""
@@ -64,6 +64,10 @@ class ServiceSettings(BaseSettings):
     """Seconds after which others get the events and stored commands of an instance that died."""
     outcomes_kept: Annotated[float, Field(ge=60, le=3_153_600_000)] = 604_800.0
     """Seconds for which it can be asked what came of a stored command; a week."""
+    refusals_kept: Annotated[float, Field(ge=0, le=3_153_600_000)] = 86_400.0
+    """Seconds for which a command that left no trace in the log gets its first answer again when it
+    is sent again with its id; a day. 0: it is decided anew.
+    """
 
     @classmethod
     def settings_customise_sources(

@@ -6,7 +6,7 @@ Instances that answer in the same queue group share the requests.
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
-from time import perf_counter_ns
+from time import perf_counter, perf_counter_ns
 from typing import Self
 
 import nats.errors
@@ -14,13 +14,22 @@ from attrs import define, field, frozen
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
-from cim_domain.errors import Failed, Invalid, RequestError
+from cim_domain.errors import Busy, Failed, Invalid, RequestError
 from cim_domain.nats.hardened_client import UNREADABLE_HEADERS
 from cim_domain.nats.limits import check_sizes
 from cim_domain.nats.link import Link
 from cim_domain.nats.outgoing import header_block
 
 logger = logging.getLogger("cim_domain.nats")
+
+HELD = 64 * 1024 * 1024
+"""Bytes of requests that a responder has in hand at most; what comes beyond is `busy` at once."""
+
+_OVERHEAD = 8 * 1024
+"""Bytes, about, that a request in hand takes beside its payload."""
+
+_SILENCE = 1.0
+"""Seconds between two words about requests that nobody hears were dropped."""
 
 QUEUE = "q"
 """The queue group that NATS services use unless told otherwise."""
@@ -95,6 +104,9 @@ class Responder:
         self._guarded = guarded
         self._subscription: Subscription | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self._held = 0
+        self._dropped = 0
+        self._told = -_SILENCE
 
     async def start(self) -> Self:
         """Listen from now on; the server knows it after a `round_trip`."""
@@ -112,9 +124,33 @@ class Responder:
             await asyncio.wait(self._tasks)
 
     def _receive(self, message: Msg) -> None:
+        size = len(message.data) + _OVERHEAD
+        if self._held + size > HELD:
+            self._turn_away(message)
+            return
+        self._held += size
         task = asyncio.create_task(self._respond(message))
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+
+        def done(task: asyncio.Task[None]) -> None:
+            self._held -= size
+            self._tasks.discard(task)
+
+        task.add_done_callback(done)
+
+    def _turn_away(self, message: Msg) -> None:
+        """Say that it is too much; where nobody hears it, log it, though not each time."""
+        busy = Busy(f"there is no room for more requests on {self.name}; send it again later")
+        if message.reply and may_reply(message.reply, self._guarded):
+            self._count(0, self._send(message.reply, self._on_error(busy)))
+            return
+        self._count(0, self._on_error(busy))
+        self._dropped += 1
+        now = perf_counter()
+        if now - self._told >= _SILENCE:
+            logger.error("no room: %d on %s without a reply dropped", self._dropped, self.name)
+            self._told = now
+            self._dropped = 0
 
     async def _respond(self, message: Msg) -> None:
         started = perf_counter_ns()
@@ -127,9 +163,12 @@ class Responder:
             response = await self._response(request)
         if replies:
             response = self._send(request.reply, response)
+        self._count(perf_counter_ns() - started, response)
+
+    def _count(self, nanoseconds: int, response: Response) -> None:
         statistics = self.statistics
         statistics.requests += 1
-        statistics.processing_time += perf_counter_ns() - started
+        statistics.processing_time += nanoseconds
         if response.error is not None:
             statistics.errors += 1
             statistics.last_error = response.error

@@ -10,7 +10,7 @@ from time import monotonic
 
 from attrs import define, frozen
 
-from cim_domain.errors import Unavailable
+from cim_domain.errors import Busy, Unavailable
 from cim_domain.store.grouping_policy import Grouping, Mode
 from cim_domain.store.port import (
     START,
@@ -113,7 +113,7 @@ class GroupingEvents:
         try:
             positions = await self._inner.append([commit])
             stored = True
-        except Unavailable:
+        except (Unavailable, Busy):
             self._policy.interrupted()
             raise
         finally:
@@ -146,8 +146,8 @@ class GroupingEvents:
     async def _send(self, group: Sequence[_Waiting]) -> None:
         try:
             positions = await self._inner.append([waiting.commit for waiting in group])
-        except Unavailable as error:
-            # Unknown for all alike; one by one it would only take longer to find out.
+        except (Unavailable, Busy) as error:
+            # The same for all of them; one by one it would only take longer to find out.
             self._policy.interrupted()
             self._fail(group, error)
         except Exception as error:  # noqa: BLE001 - it is raised where the commit was handed in

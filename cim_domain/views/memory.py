@@ -33,6 +33,7 @@ from cim_domain.views.layout import Layouts, read_layouts, read_view
 from cim_domain.views.memory_reader import MemoryReader
 from cim_domain.views.memory_table import Table, row_of
 from cim_domain.views.port import Change, CheckpointMoved, RowKey, Superseded, ViewStore
+from cim_domain.views.turns import Turns
 
 V = TypeVar("V", bound=View)
 
@@ -52,6 +53,7 @@ class MemoryViews:
     """A `ViewDatabase` in memory."""
 
     _kept: dict[str, dict[int, _Kept]] = field(factory=dict, init=False, repr=False)
+    _turns: Turns = field(factory=Turns, init=False, repr=False)
     _closed: bool = field(default=False, init=False)
 
     async def open(self, model: ProjectionModel) -> ViewStore:
@@ -126,7 +128,7 @@ class MemoryViews:
     def _new(self, model: ProjectionModel, layouts: Layouts, state: State) -> Generation:
         number = next_number(self._known(model.name))
         known = Generation(number, model.version, layouts.fingerprint, 0, State.BUILDING)
-        tables = {view.view_name: Table(layouts[view]) for view in model.views}
+        tables = {view.view_name: Table(layouts[view], self._turns) for view in model.views}
         self._kept.setdefault(model.name, {})[number] = _Kept(known, tables)
         self._become(model.name, number, state)
         return known

@@ -60,7 +60,7 @@ class MemoryReader:
             after=after,
             skip=skip,
         )
-        found = self._table(view).page(self._owner, find)
+        found = await self._table(view).page(self._owner, find)
         shown = found[: find.limit]
         more = len(found) > len(shown)
         return Page(
@@ -71,4 +71,4 @@ class MemoryReader:
     async def count(self, view: type[V], where: Mapping[str, Scalar] | None = None) -> int:
         """See `Views`."""
         asked = conditions(self._layouts[view], where)
-        return sum(1 for _ in self._table(view).matching(self._owner, asked))
+        return await self._table(view).count(self._owner, asked)

@@ -1,7 +1,9 @@
 """The rows of one view in memory, found by key or by the value of an indexed field."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from heapq import nlargest, nsmallest
+from operator import itemgetter
 
 from attrs import define, field, frozen
 
@@ -9,6 +11,9 @@ from cim_domain.views.asking import Condition, Find, Place
 from cim_domain.views.columns import Value, comparable
 from cim_domain.views.layout import ViewLayout, unfit
 from cim_domain.views.port import Change
+from cim_domain.views.turns import Turns
+
+_Rank = tuple[bool, Value, str]
 
 
 @frozen
@@ -37,6 +42,7 @@ class Table:
     """The rows of one view, of every organization."""
 
     _layout: ViewLayout
+    _turns: Turns
     _rows: dict[str, dict[str, Row]] = field(factory=dict, init=False)
     _by_value: dict[tuple[str, str, Value], set[str]] = field(factory=dict, init=False)
 
@@ -59,42 +65,56 @@ class Table:
             for name, value in row.values.items():
                 self._by_value.setdefault((owner, name, value), set()).add(key)
 
-    def matching(
-        self, owner: str, where: Sequence[Condition], text: str = ""
-    ) -> Iterator[tuple[str, Row]]:
-        """The keys and rows that meet the conditions, in no order."""
-        rows = self._rows.get(owner, {})
-        for key in self._candidates(owner, where):
-            row = rows[key]
-            if text in row.search and all(
-                row.values[column.field] == value for column, value in where
-            ):
-                yield key, row
+    async def count(self, owner: str, where: Sequence[Condition]) -> int:
+        """How many views meet the conditions."""
+        number = 0
+        async with aclosing(self._matching(owner, where, "")) as parts:
+            async for part in parts:
+                number += len(part)
+        return number
 
-    def page(self, owner: str, find: Find) -> list[tuple[Place, Row]]:
+    async def page(self, owner: str, find: Find) -> list[tuple[Place, Row]]:
         """The views of a page in their order, and one more if there is one."""
         name = None if find.order is None else find.order.field
         after = None if find.after is None else _rank(find.after)
-        found = []
-        for key, row in self.matching(owner, find.where, find.text):
-            place = (None if name is None else row.values[name], key)
-            rank = _rank(place)
-            if after is None or (rank < after if find.descending else rank > after):
-                found.append((rank, place, row))
         pick = nlargest if find.descending else nsmallest
-        picked = pick(find.skip + find.limit + 1, found, key=lambda entry: entry[0])
-        return [(place, row) for _, place, row in picked[find.skip :]]
+        wanted = find.skip + find.limit + 1
+        found: list[tuple[_Rank, Place, Row]] = []
+        async with aclosing(self._matching(owner, find.where, find.text)) as parts:
+            async for part in parts:
+                for key, row in part:
+                    place = (None if name is None else row.values[name], key)
+                    rank = _rank(place)
+                    if after is None or (rank < after if find.descending else rank > after):
+                        found.append((rank, place, row))
+                found = pick(wanted, found, key=itemgetter(0))
+        return [(place, row) for _, place, row in found[find.skip :]]
 
-    def _candidates(self, owner: str, where: Sequence[Condition]) -> Iterable[str]:
-        """The keys of the rarest of the values asked for, or all."""
+    async def _matching(
+        self, owner: str, where: Sequence[Condition], text: str
+    ) -> AsyncGenerator[list[tuple[str, Row]], None]:
+        """The keys and rows that meet the conditions, in no order, as they all were at first."""
+        async with aclosing(self._turns.parts(self._candidates(owner, where))) as parts:
+            async for part in parts:
+                yield [
+                    (key, row)
+                    for key, row in part
+                    if text in row.search
+                    and all(row.values[column.field] == value for column, value in where)
+                ]
+
+    def _candidates(self, owner: str, where: Sequence[Condition]) -> list[tuple[str, Row]]:
+        """Those with the rarest of the values asked for, or all."""
+        rows = self._rows.get(owner, {})
         sets: list[set[str]] = [
             self._by_value.get((owner, column.field, value), set()) for column, value in where
         ]
-        rarest = sorted(sets, key=len)
-        return rarest[0] if rarest else self._rows.get(owner, {})
+        if not sets:
+            return list(rows.items())
+        return [(key, rows[key]) for key in min(sets, key=len)]
 
 
-def _rank(place: Place) -> tuple[bool, Value, str]:
+def _rank(place: Place) -> _Rank:
     """What orders a place: None comes before everything."""
     value, key = place
     return value is not None, 0 if value is None else value, key

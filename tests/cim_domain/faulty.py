@@ -33,8 +33,8 @@ class FaultyEvents:
 
     def __init__(self, inner: EventStore) -> None:
         self.inner = inner
-        self.before: list[Exception | None] = []
-        self.after: list[Exception | None] = []
+        self.before: list[BaseException | None] = []
+        self.after: list[BaseException | None] = []
         self.always: Exception | None = None
         self.appended: list[Commit] = []
         self.gates: dict[str, asyncio.Event] = {}
