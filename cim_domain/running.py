@@ -32,7 +32,7 @@ ENDED = 0
 LOST = 3
 """The exit code when the server is gone for good; whoever supervises the process starts it anew."""
 
-_OBJECTS_TO_COLLECT = (10_000, 20, 20)
+_OBJECTS_TO_COLLECT = (10_000, 10, 10)
 """After so many new objects, garbage is looked for among them, and now and then among older ones.
 With Python's own setting, after 700, that is a fifth of all that a busy service does.
 """
