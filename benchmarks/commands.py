@@ -18,7 +18,7 @@ PER_SECOND = 500
 ALONE = Aim(
     "1",
     "a command, one after another, durable ÷ (bare request and reply + bare JetStream publish)",
-    at_most(2),
+    at_most(1.4),
 )
 STEADY = Aim("2", f"{PER_SECOND} commands/s, durable: mean time to the reply", at_most(10), "ms")
 

@@ -4,10 +4,10 @@ Any replica answers, so what comes may be a little behind; whoever reads must ch
 complete. Never with a wildcard: that scans the stream and stalls its writers.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import orjson
-from attrs import frozen
+from attrs import define, frozen
 from nats.aio.msg import Msg
 
 from cim_domain.errors import Unavailable
@@ -49,14 +49,29 @@ async def get_by_subject(
     answers something else than messages.
     """
     found: list[StoredMessage] = []
-    more = True
-    while more and len(found) < limit:
-        page, more = await _page(
-            requests, stream, {"next_by_subj": subject}, start, limit - len(found), timeout
-        )
-        found.extend(page)
-        start = found[-1].sequence + 1 if found else start
+    await take_by_subject(
+        requests, stream, subject, found.append, start=start, limit=limit, timeout=timeout
+    )
     return found
+
+
+async def take_by_subject(
+    requests: Requests,
+    stream: str,
+    subject: str,
+    take: Callable[[StoredMessage], object],
+    *,
+    start: int,
+    limit: int,
+    timeout: float,  # noqa: ASYNC109
+) -> None:
+    """The same, each message being taken when it comes: while the server reads the next ones."""
+    wanted = {"next_by_subj": subject}
+    more = True
+    while more and limit > 0:
+        page = _Page(take)
+        more = await page.fetch(requests, stream, wanted, start, limit, timeout)
+        start, limit = page.last + 1, limit - page.taken
 
 
 async def get_range(
@@ -70,30 +85,50 @@ async def get_range(
     """A page of messages of any subject, from sequence `start` on: `limit` or `PAGE` messages at
     most, and not much more than `PAGE_BYTES`. Raises as the other does.
     """
-    return (await _page(requests, stream, {}, start, limit, timeout))[0]
+    found: list[StoredMessage] = []
+    await _Page(found.append).fetch(requests, stream, {}, start, limit, timeout)
+    return found
 
 
-async def _page(
-    requests: Requests,
-    stream: str,
-    what: dict[str, str],
-    start: int,
-    limit: int,
-    timeout: float,  # noqa: ASYNC109
-) -> tuple[list[StoredMessage], bool]:
-    """One page, and whether the stream has more behind it."""
-    request = {**what, "seq": start, "batch": min(PAGE, limit), "max_bytes": PAGE_BYTES}
-    *replies, end = await requests.many(
-        f"$JS.API.DIRECT.GET.{stream}", orjson.dumps(request), _ends, timeout=timeout
-    )
-    headers = end.headers or {}
-    status = headers.get("Status")
-    if status not in {"204", "404"}:
-        raise Unavailable(
-            f"the stream {stream} could not be read: {status} {headers.get('Description', '')}"
+@define
+class _Page:
+    """What one request brings."""
+
+    _take: Callable[[StoredMessage], object]
+    taken: int = 0
+    last: int = 0
+    """The sequence of the last message."""
+
+    async def fetch(
+        self,
+        requests: Requests,
+        stream: str,
+        what: dict[str, str],
+        start: int,
+        limit: int,
+        timeout: float,  # noqa: ASYNC109
+    ) -> bool:
+        """Ask, and take what comes; whether the stream has more behind it."""
+        request = {**what, "seq": start, "batch": min(PAGE, limit), "max_bytes": PAGE_BYTES}
+        *_, end = await requests.many(
+            f"$JS.API.DIRECT.GET.{stream}", orjson.dumps(request), self._is_end, timeout=timeout
         )
-    more = status == "204" and bool(replies) and headers.get("Nats-Num-Pending") != "0"
-    return [_stored(reply) for reply in replies], more
+        headers = end.headers or {}
+        status = headers.get("Status")
+        if status not in {"204", "404"}:
+            raise Unavailable(
+                f"the stream {stream} could not be read: {status} {headers.get('Description', '')}"
+            )
+        return status == "204" and bool(self.taken) and headers.get("Nats-Num-Pending") != "0"
+
+    def _is_end(self, message: Msg) -> bool:
+        if _ends(message):
+            return True
+        stored = _stored(message)
+        self._take(stored)
+        self.taken += 1
+        self.last = stored.sequence
+        return False
 
 
 def _ends(message: Msg) -> bool:

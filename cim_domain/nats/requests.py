@@ -97,7 +97,8 @@ class Requests:
     ) -> list[Msg]:
         """The replies to a request, up to the one that `complete` says is the last of them.
 
-        All of them must come within `timeout` seconds. `block` holds the request's headers, see
+        `complete` is called with each as it arrives; what it raises is raised here. All of them
+        must come within `timeout` seconds. `block` holds the request's headers, see
         `cim_domain.nats.outgoing`. Raises `NoAnswer`.
         """
         loop = asyncio.get_running_loop()
@@ -128,8 +129,11 @@ class Requests:
             waiting.fail(NoAnswer("nobody answers there now", code="no_responders"))
             return
         waiting.replies.append(message)
-        if waiting.complete(message):
-            waiting.done.set_result(None)
+        try:
+            if waiting.complete(message):
+                waiting.done.set_result(None)
+        except Exception as error:  # noqa: BLE001 - it is raised to whoever asked
+            waiting.done.set_exception(error)
 
 
 def _nobody_responds(message: Msg) -> bool:

@@ -24,7 +24,7 @@ from nats.errors import ConnectionClosedError, ConnectionDrainingError, Outbound
 from cim_domain.codec import event_headers, read_event
 from cim_domain.errors import Failed, Invalid, Unavailable
 from cim_domain.nats.backoff import Backoff
-from cim_domain.nats.direct import StoredMessage, get_by_subject, get_range
+from cim_domain.nats.direct import StoredMessage, get_range, take_by_subject
 from cim_domain.nats.jetstream import STREAM_NOT_FOUND, ApiError, answer_of, call
 from cim_domain.nats.limits import check_sizes
 from cim_domain.nats.link import Link
@@ -287,12 +287,18 @@ class JetStreamEvents:
         wanted = version - after.version
         if wanted <= 0:
             return version, ()
-        parts = await asyncio.gather(
+        records: list[EventRecord] = []
+
+        def take(message: StoredMessage) -> None:
+            records.append(self._stored(message))
+
+        await asyncio.gather(
             *(
-                get_by_subject(
+                take_by_subject(
                     self._link.requests,
                     self._stream,
                     subject,
+                    take,
                     start=after.sequence + 1,
                     limit=min(number, wanted),
                     timeout=self._patience.answer,
@@ -300,8 +306,7 @@ class JetStreamEvents:
                 for subject, number in counts.items()
             )
         )
-        messages = sorted((one for part in parts for one in part), key=lambda one: one.sequence)
-        records = [self._stored(message) for message in messages]
+        records.sort(key=lambda one: one.metadata.sequence)
         return version, _complete(records, after.version, version, f"{aggregate} {aggregate_id}")
 
     async def _counts(self, pattern: str) -> dict[str, int]:

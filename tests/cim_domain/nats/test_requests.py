@@ -57,6 +57,22 @@ async def test_many_replies_are_kept_up_to_the_last(
     assert [one.data for one in replies] == [b"1", b"2", b"last"]
 
 
+async def test_what_goes_wrong_with_a_reply_is_raised_to_whoever_asked(
+    link: Link, other: Client, subjects: Subjects
+) -> None:
+    async def answer(message: Msg) -> None:
+        await message.respond(b"no number")
+        await message.respond(b"1")
+
+    await other.subscribe(subjects.commands, cb=answer)
+    await round_trip(other)
+    with pytest.raises(ValueError, match="no number"):
+        await link.requests.many(
+            subjects.command("a.b"), b"", lambda reply: bool(int(reply.data)), timeout=60
+        )
+    assert (await link.requests.one(subjects.command("a.b"), timeout=60)).data == b"no number"
+
+
 async def test_where_nobody_listens_it_is_said_at_once(link: Link, subjects: Subjects) -> None:
     async with asyncio.timeout(2):
         with pytest.raises(NoAnswer) as caught:
