@@ -17,12 +17,11 @@ from cim_domain.codec import (
     MESSAGE_ID,
     ORGANIZATION_ID,
 )
-from cim_domain.errors import Invalid, NotFound
+from cim_domain.errors import Conflict, Invalid, NotFound
 from cim_domain.identity import canonical_id, fresh_id
 from cim_domain.messages import Command
 from cim_domain.nats.requests import NoAnswer
-from cim_domain.standing import Standing
-from cim_domain.standings import standing_key
+from cim_domain.standing import Standing, standing_key
 from cim_domain.submission import schedule_headers
 from cim_domain.submitting import (
     Scheduled,
@@ -86,7 +85,8 @@ class SubmittingClient(MessagingClient):
 
         One in the past is carried out at once. Raises `Invalid` (``bad_time`` for times without a
         time zone or after 2262), `Conflict` (``already_scheduled``) where one with this id waits
-        already, `Unavailable`, and `NoAnswer` as `send` does.
+        already or is known to have been done or cancelled, `Unavailable`, and `NoAnswer` as `send`
+        does.
         """
         message_type, data = message_of(command, payload)
         time = due(at, after)
@@ -102,6 +102,8 @@ class SubmittingClient(MessagingClient):
                 EXPECTED_VERSION: expected_version,
             }
         )
+        if not fresh:
+            await self._check_unused(command_id, organization_id)
         subject = self.subjects.schedule(command_id)
         reply = await self._store(command_id, subject, data, headers)
         check_scheduled(command_id, subject, reply, fresh=fresh)
@@ -166,6 +168,23 @@ class SubmittingClient(MessagingClient):
                 code="timeout",
                 details={"command_id": command_id},
             ) from None
+
+    async def _check_unused(self, command_id: str, organization_id: str | None) -> None:
+        """Raise `Conflict` where a command with this id is settled: one more would not be done.
+
+        Where no service is there to ask, it stays unknown.
+        """
+        try:
+            standing = await self.status(command_id, organization_id=organization_id)
+        except (NotFound, NoAnswer):
+            return
+        if standing.final:
+            raise Conflict(
+                f"a command with the id {command_id} was {standing.state} before: schedule this one"
+                " with another id",
+                code="already_scheduled",
+                details={"command_id": command_id, "state": standing.state},
+            )
 
     async def _standing_now(self, command_id: str, organization_id: str | None) -> Standing | None:
         """How a command stands, if that is known; where no service is there, wait for one."""

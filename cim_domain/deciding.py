@@ -5,7 +5,8 @@ Each command is decided on the state that those before it will leave.
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 from attrs import frozen
 
@@ -15,19 +16,26 @@ from cim_domain.history import Known, evolve_on
 from cim_domain.identity import caused_id
 from cim_domain.messages import Command, Event
 from cim_domain.metadata import Clock, Metadata
+from cim_domain.outcome import Outcome
 from cim_domain.remembering import Done
 from cim_domain.store.port import EventRecord, Limits
 
 logger = logging.getLogger("cim_domain.commands")
 
+NOTHING_KEPT: Mapping[str, Outcome] = MappingProxyType({})
+
 
 @frozen
 class CommandRequest:
-    """A command with its metadata, and the version its sender expects the aggregate to have."""
+    """A command with its metadata, and the version its sender expects the aggregate to have.
+
+    Nobody but the service knows the id of one that is not `repeatable`, so it cannot come again.
+    """
 
     command: Command
     metadata: Metadata
     expected_version: int | None = None
+    repeatable: bool = True
 
 
 @frozen(kw_only=True)
@@ -35,8 +43,8 @@ class Verdict:
     """What was decided about one command: an error, or events, of which there may be none.
 
     `states` are the aggregate's after each of the events. For a command that was carried out
-    before, `done` is what it did; for one that comes twice in this run, `first` is the verdict
-    about it.
+    before, `done` is what it did, and for one that left no trace then, `kept` is what it was
+    answered; for one that comes twice in this run, `first` is the verdict about it.
     """
 
     request: CommandRequest
@@ -44,7 +52,15 @@ class Verdict:
     states: tuple[Aggregate, ...] = ()
     error: RequestError | None = None
     done: Done | None = None
+    kept: Outcome | None = None
     first: "Verdict | None" = None
+
+    @property
+    def traceless(self) -> bool:
+        """Whether this is the last word on a command, and the log will not have it."""
+        if self.events or self.done or self.kept or self.first:
+            return False
+        return self.error is None or self.error.status in {"rejected", "conflict"}
 
 
 @frozen
@@ -59,11 +75,15 @@ class Rules:
 
 
 def decide_run(
-    rules: Rules, known: Known, requests: Sequence[CommandRequest]
+    rules: Rules,
+    known: Known,
+    requests: Sequence[CommandRequest],
+    kept: Mapping[str, Outcome] = NOTHING_KEPT,
 ) -> tuple[Verdict, ...]:
     """Decide about commands to one aggregate, as many of them as one commit can hold.
 
-    The first is always decided; those without a verdict are left for the next run.
+    The first is always decided; those without a verdict are left for the next run. `kept` has by
+    the command's id what those were answered that left no trace; what the log has goes before.
     """
     verdicts: list[Verdict] = []
     seen: dict[str, Verdict] = {}
@@ -72,6 +92,8 @@ def decide_run(
         command_id = request.metadata.message_id
         if done := known.commands.get(command_id):
             verdict = Verdict(request=request, done=done)
+        elif before := kept.get(command_id):
+            verdict = Verdict(request=request, kept=before)
         elif command_id in seen:
             verdict = Verdict(request=request, first=seen[command_id])
         else:

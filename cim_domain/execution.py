@@ -7,17 +7,27 @@ and committed together. Different aggregates run side by side.
 import asyncio
 import random
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from attrs import define, field
 
 from cim_domain.aggregate import AggregateModel
-from cim_domain.deciding import CommandRequest, Rules, Verdict, decide_run, logger
+from cim_domain.deciding import (
+    NOTHING_KEPT,
+    CommandRequest,
+    Rules,
+    Verdict,
+    decide_run,
+    logger,
+)
 from cim_domain.domain import Domain
-from cim_domain.errors import Busy, Conflict, Failed, RequestError
+from cim_domain.errors import Busy, Conflict, Failed, RequestError, Unavailable
 from cim_domain.history import Known, Repository
+from cim_domain.keeping import find_all, keep_all
 from cim_domain.metadata import Clock, utc_now
-from cim_domain.outcome import EventReference, Outcome
+from cim_domain.outcome import Outcome
+from cim_domain.outcomes import id_taken, outcome_of
+from cim_domain.refusals import Refusals
 from cim_domain.store.port import Commit, EventStore, Position, StoreConflict
 
 ATTEMPTS = 12
@@ -50,7 +60,8 @@ class _Lane:
 class Executor:
     """Carries out the commands of a domain.
 
-    `limit` is how many may be in flight; past it they are answered `busy` at once.
+    `limit` is how many may be in flight; past it they are answered `busy` at once. Without
+    `refusals`, a command that left no trace in the log is decided anew when it comes again.
     """
 
     def __init__(
@@ -61,7 +72,8 @@ class Executor:
         *,
         source: str,
         clock: Clock = utc_now,
-        limit: int = 10_000,
+        limit: int = 2000,
+        refusals: Refusals | None = None,
     ) -> None:
         self._domain = domain
         self._store = store
@@ -69,6 +81,7 @@ class Executor:
         self._source = source
         self._clock = clock
         self._limit = limit
+        self._refusals = refusals
         self._lanes: dict[tuple[str, str], _Lane] = {}
         self._rules: dict[str, Rules] = {}
         self._in_flight = 0
@@ -120,19 +133,38 @@ class Executor:
         return rules
 
     async def _work_off(self, lane: _Lane) -> None:
-        while lane.waiting:
-            works = [lane.waiting.popleft() for _ in range(min(RUN, len(lane.waiting)))]
-            try:
-                undecided = await self._carry_out(lane, works)
-            except RequestError as error:
-                _answer_all(works, error)
-                continue
-            except Exception as error:  # noqa: BLE001 - every request gets a reply
-                logger.exception("carrying out %d commands failed", len(works))
-                _answer_all(works, Failed(f"the service failed: {type(error).__name__}"))
-                continue
-            lane.waiting.extendleft(reversed(undecided))
-        del self._lanes[lane.rules.model.name, lane.aggregate_id]
+        try:
+            while lane.waiting:
+                works = [lane.waiting.popleft() for _ in range(min(RUN, len(lane.waiting)))]
+                lane.waiting.extendleft(reversed(await self._answer_run(lane, works)))
+        finally:
+            # Whatever happened, the next command to this aggregate begins anew.
+            del self._lanes[lane.rules.model.name, lane.aggregate_id]
+            _answer_all(lane.waiting, Unavailable("the service is ending; send it again"))
+
+    async def _answer_run(self, lane: _Lane, works: Sequence[_Work]) -> Sequence[_Work]:
+        """Carry out commands, and answer each of them; gives back those that found no place."""
+        try:
+            return await self._carry_out(lane, works)
+        except RequestError as error:
+            _answer_all(works, error)
+        except asyncio.CancelledError:
+            _answer_all(
+                works,
+                Unavailable(
+                    "carrying it out was cancelled; whether it had an effect is unknown until it is"
+                    " sent again with the same id"
+                ),
+            )
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+            # Nobody wants this task to end: the model raised it, or the store gave up.
+            logger.exception("carrying out %d commands was cancelled", len(works))
+        except Exception as error:  # noqa: BLE001 - every request gets a reply
+            logger.exception("carrying out %d commands failed", len(works))
+            _answer_all(works, Failed(f"the service failed: {type(error).__name__}"))
+        return ()
 
     async def _carry_out(self, lane: _Lane, works: Sequence[_Work]) -> Sequence[_Work]:
         """Decide, append and answer; gives back the commands that found no place in the commit."""
@@ -140,10 +172,12 @@ class Executor:
         requests = [work.request for work in works]
         known = await self._repository.recall(rules.model, aggregate_id)
         fresh = False
+        kept = NOTHING_KEPT
         for attempt in range(ATTEMPTS):
             if any(known.commands.may_have_forgotten(one.metadata.message_id) for one in requests):
                 known = await self._repository.replay(rules.model, aggregate_id)
-            verdicts = decide_run(rules, known, requests)
+            kept = await find_all(self._refusals, known, requests, kept)
+            verdicts = decide_run(rules, known, requests, kept)
             records = tuple(event for verdict in verdicts for event in verdict.events)
             if records:
                 commit = Commit(rules.model.name, aggregate_id, known.position, records)
@@ -153,15 +187,15 @@ class Executor:
                     if not conflict.refused and fresh:
                         # Nobody was quicker: an id among these is taken in another aggregate.
                         if len(requests) == 1:
-                            _answer_all(works[:1], _id_taken(requests[0]))
+                            _answer_all(works[:1], id_taken(requests[0]))
                             return works[1:]
                         requests = requests[:1]
                     await asyncio.sleep(_PAUSE * attempt * random.random())  # noqa: S311
                 else:
-                    self._answer(lane, known, works, verdicts, position)
+                    await self._answer(lane, known, works, verdicts, position)
                     return works[len(verdicts) :]
             elif fresh:
-                self._answer(lane, known, works, verdicts, known.position)
+                await self._answer(lane, known, works, verdicts, known.position)
                 return works[len(verdicts) :]
             # Refused by the log; or nothing is to be stored, and so nothing but a look at the log
             # tells whether what is known of the aggregate is still so.
@@ -172,7 +206,7 @@ class Executor:
             f" ({ATTEMPTS} attempts): send it again"
         )
 
-    def _answer(
+    async def _answer(
         self,
         lane: _Lane,
         known: Known,
@@ -182,50 +216,45 @@ class Executor:
     ) -> None:
         """Take in what was stored, its last event at `last`, and answer each command."""
         sequence = last.sequence - sum(len(verdict.events) for verdict in verdicts)
+        traceless: list[tuple[_Work, Outcome]] = []
         for work, verdict in zip(works, verdicts, strict=False):
             for record, state in zip(verdict.events, verdict.states, strict=True):
                 sequence += 1
                 known.take_in(state, record.metadata, sequence)
-            _give(work, _outcome(verdict, known))
+            outcome = outcome_of(verdict, known)
+            original = verdict.first or verdict
+            if self._refusals and original.traceless and original.request.repeatable:
+                traceless.append((work, outcome))
+            else:
+                _give(work, outcome)
         known.commands.keep_recent()
         if known.position.version:
             self._repository.keep(lane.rules.model, lane.aggregate_id, known)
+        if self._refusals and traceless:
+            await self._keep(self._refusals, lane, known, traceless)
+
+    async def _keep(
+        self,
+        refusals: Refusals,
+        lane: _Lane,
+        known: Known,
+        traceless: Sequence[tuple[_Work, Outcome]],
+    ) -> None:
+        """Keep what came of commands that left no trace in the log, and answer them then."""
+        model = lane.rules.model
+        kept = await keep_all(refusals, [(work.request, outcome) for work, outcome in traceless])
+        # Another instance may have accepted a copy in the meantime, and what the log has counts.
+        known = await self._repository.renew(model, lane.aggregate_id, known)
+        if any(map(known.commands.may_have_forgotten, kept)):
+            known = await self._repository.replay(model, lane.aggregate_id)
+        for work, _ in traceless:
+            command_id = work.request.metadata.message_id
+            done = known.commands.get(command_id)
+            verdict = Verdict(request=work.request, done=done, kept=kept[command_id])
+            _give(work, outcome_of(verdict, known))
 
 
-def _id_taken(request: CommandRequest) -> Conflict:
-    return Conflict(
-        f"a command with the id {request.metadata.message_id} was sent to another aggregate before:"
-        " every command has an id of its own",
-        code="command_id_taken",
-    )
-
-
-def _outcome(verdict: Verdict, known: Known) -> Outcome:
-    metadata = verdict.request.metadata
-    if verdict.first is not None:
-        return _outcome(verdict.first, known)
-    if verdict.error is not None:
-        return Outcome.refused(verdict.error, metadata)
-    done = known.commands.get(metadata.message_id) if verdict.events else verdict.done
-    if verdict.events:
-        events = tuple(
-            EventReference(one.metadata.message_id, one.metadata.message_type)
-            for one in verdict.events
-        )
-    else:
-        events = done.events(metadata.message_id) if done else ()
-    return Outcome(
-        status="accepted",
-        command_id=metadata.message_id,
-        correlation_id=metadata.correlation_id,
-        aggregate_id=metadata.aggregate_id,
-        version=done.version if done else known.position.version,
-        sequence=done.sequence if done else known.position.sequence,
-        events=events,
-    )
-
-
-def _answer_all(works: Sequence[_Work], error: RequestError) -> None:
+def _answer_all(works: Iterable[_Work], error: RequestError) -> None:
     for work in works:
         _give(work, Outcome.refused(error, work.request.metadata))
 

@@ -69,9 +69,17 @@ def _is_a_streams(name: str) -> bool:
 
 
 def read_command(
-    domain: Domain, metadata: Metadata, headers: Mapping[str, str], data: bytes
+    domain: Domain,
+    metadata: Metadata,
+    headers: Mapping[str, str],
+    data: bytes,
+    *,
+    repeatable: bool = True,
 ) -> CommandRequest:
-    """The command that a client sent. Raises `NotFound` (``unknown_command``) and `Invalid`."""
+    """The command that a client sent. Raises `NotFound` (``unknown_command``) and `Invalid`.
+
+    It is not `repeatable` where its id was made here and is not made so again.
+    """
     cls = domain.commands.get(metadata.message_type)
     if cls is None:
         raise NotFound(
@@ -79,15 +87,24 @@ def read_command(
             code="unknown_command",
         )
     expected_version = whole_number(headers, EXPECTED_VERSION)
-    return request_for(domain, read_message(cls, data), metadata, expected_version)
+    return request_for(
+        domain, read_message(cls, data), metadata, expected_version, repeatable=repeatable
+    )
 
 
 def request_for(
-    domain: Domain, command: Command, metadata: Metadata, expected_version: int | None = None
+    domain: Domain,
+    command: Command,
+    metadata: Metadata,
+    expected_version: int | None = None,
+    *,
+    repeatable: bool = True,
 ) -> CommandRequest:
     """The command with metadata that name its aggregate."""
     aggregate_id = domain.id_for(command, metadata.organization_id)
-    return CommandRequest(command, metadata.for_aggregate(aggregate_id), expected_version)
+    return CommandRequest(
+        command, metadata.for_aggregate(aggregate_id), expected_version, repeatable
+    )
 
 
 def command_metadata(

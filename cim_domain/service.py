@@ -17,9 +17,11 @@ from uuid import uuid4
 
 from cim_domain.adapters import Adapters
 from cim_domain.answering import Answerer, OwnQuery
+from cim_domain.codec import MAX_ERROR_HEADERS
 from cim_domain.dead_letters import DeadLetters
 from cim_domain.domain import Domain
 from cim_domain.execution import Executor
+from cim_domain.executors import open_executor
 from cim_domain.handlers import CommandHandler, HealthHandler, OwnCommand, QueryHandler
 from cim_domain.health import Health, Look
 from cim_domain.nats.buckets import Bucket, bucket_stream
@@ -44,13 +46,10 @@ from cim_domain.projecting import ProjectionRunner
 from cim_domain.reacting import ProcessRunner
 from cim_domain.replay_consumers import ProjectionReplay
 from cim_domain.replaying import ReplayHandler
-from cim_domain.repositories import open_repository
 from cim_domain.service_health import looks_at_service
 from cim_domain.service_replays import replays_of_service
 from cim_domain.settings import ServiceSettings
 from cim_domain.standings import Standings
-from cim_domain.store.bounding import BoundedEvents
-from cim_domain.store.grouping import GroupingEvents
 from cim_domain.store.jetstream import event_stream
 from cim_domain.store.port import EventStore
 from cim_domain.store.tail import SharedTail
@@ -135,7 +134,10 @@ class Service:
         database = self._adapters.views(self._settings, self._nats, self.domain)
         stack.push_async_callback(database.close)
         runners = await self._run_projections(stack, log, database, letters)
-        executor = await self._executor(stack, link, log)
+        executor = await open_executor(
+            stack, self.domain, log, link, self.subjects, self._settings, replicas,
+            self._adapters.clock,
+        )  # fmt: skip
         retries = Retries(attempts=self._settings.attempts, ack_wait=self._settings.ack_wait)
         processes = await self._run_processes(stack, link, executor, letters, retries)
         submissions, tracker = await self._run_submissions(stack, link, executor, letters, retries)
@@ -163,6 +165,7 @@ class Service:
             own,
             self._observer,
             self._adapters.clock,
+            lambda: link.client.max_payload - MAX_ERROR_HEADERS,
         )
         builders = {
             name: ProjectionReplay(
@@ -188,21 +191,6 @@ class Service:
         await ensure_stream(link.requests, definition)
         letters = StreamDeadLetters(link, stream, self.subjects.dead_letter_root)
         return ObservedDeadLetters(letters, self._observer)
-
-    async def _executor(self, stack: AsyncExitStack, link: Link, log: EventStore) -> Executor:
-        settings = self._settings
-        bounded = BoundedEvents(log, settings.store_patience)
-        repository = await open_repository(
-            stack, self.domain, bounded, link, self.subjects, settings, self._nats.replicas
-        )
-        return Executor(
-            self.domain,
-            GroupingEvents(bounded) if settings.group_commit else bounded,
-            repository,
-            source=self.subjects.service,
-            clock=self._adapters.clock,
-            limit=settings.commands_in_flight,
-        )
 
     async def _run_projections(
         self,

@@ -22,6 +22,15 @@ _HTTP: dict[str, int] = {kind.status: kind.http for kind in (Invalid, Conflict, 
 _DONE: frozenset[str] = frozenset(get_args(Status))
 
 
+def standing_key(command_id: str, organization_id: str | None) -> str:
+    """The key of a command: its id; with an organization, which nobody else's question meets,
+    ``ID.acme``. A dot in its name becomes ``=``, which no name has.
+    """
+    if organization_id is None:
+        return command_id
+    return f"{command_id}.{organization_id.replace('.', '=')}"
+
+
 @frozen(kw_only=True)
 class Standing:
     """How a command stands.

@@ -3,16 +3,7 @@
 from attrs import frozen
 
 from cim_domain.nats.buckets import Bucket
-from cim_domain.standing import Standing
-
-
-def standing_key(command_id: str, organization_id: str | None) -> str:
-    """The key of a command: its id; with an organization, which nobody else's question meets,
-    ``ID.acme``. A dot in its name becomes ``=``, which no name has.
-    """
-    if organization_id is None:
-        return command_id
-    return f"{command_id}.{organization_id.replace('.', '=')}"
+from cim_domain.standing import Standing, standing_key
 
 
 @frozen

@@ -174,6 +174,11 @@ class Subjects:
         """``nix_outcomes``"""
         return self._bucket("outcomes")
 
+    @property
+    def refusal_bucket(self) -> str:
+        """``nix_refusals``"""
+        return self._bucket("refusals")
+
     def _bucket(self, suffix: str) -> str:
         return f"{self.root.replace('.', '_')}_{suffix}"
 

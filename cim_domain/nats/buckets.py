@@ -11,12 +11,18 @@ from cim_domain.nats.streams import StreamDefinition
 
 
 def bucket_stream(
-    bucket: str, replicas: int = 1, *, kept: float | None = None, announced: str | None = None
+    bucket: str,
+    replicas: int = 1,
+    *,
+    kept: float | None = None,
+    most: int | None = None,
+    announced: str | None = None,
 ) -> StreamDefinition:
     """The stream that a bucket is.
 
-    Values are `kept` for so many seconds after they were written; None: for ever. Each one that is
-    stored is made known on ``{announced}.{key}``, without the value itself.
+    Values are `kept` for so many seconds after they were written; None: for ever. There are `most`
+    of them, and the oldest go first; None: any number. Each one that is stored is made known on
+    ``{announced}.{key}``, without the value itself.
     """
     subjects = f"$KV.{bucket}.>"
     config: dict[str, Any] = {
@@ -31,6 +37,8 @@ def bucket_stream(
     }
     if kept is not None:
         config["max_age"] = int(kept * NANOSECONDS)
+    if most is not None:
+        config |= {"max_msgs": most, "discard": "old"}
     if announced is not None:
         config["republish"] = {"src": subjects, "dest": f"{announced}.>", "headers_only": True}
     return StreamDefinition(f"KV_{bucket}", config)

@@ -64,19 +64,25 @@ class StreamSlice:
 
 
 async def follow_stream(
-    link: Link, stream: str, after: int, *, heartbeat: float = HEARTBEAT
+    link: Link,
+    stream: str,
+    after: int,
+    *,
+    heartbeat: float = HEARTBEAT,
+    headers_only: bool = False,
 ) -> AsyncGenerator[StreamSlice, None]:
     """The stream from behind sequence `after`, in slices, for ever; the first is empty.
 
-    `heartbeat` is in seconds, see `HEARTBEAT`. While the server is away it waits. Raises `ApiError`
-    where the server refuses the consumer, and `Unavailable` once the connection is closed for good.
+    `heartbeat` is in seconds, see `HEARTBEAT`. With `headers_only` payloads are left out. While the
+    server is away it waits. Raises `ApiError` where the server refuses the consumer, and
+    `Unavailable` once the connection is closed for good.
     """
     position = after
     attempt = 0
     announced = False
     while True:
         try:
-            async with _consumer(link, stream, position, heartbeat) as consumer:
+            async with _consumer(link, stream, position, heartbeat, headers_only) as consumer:
                 if not announced:
                     head = await _head(link, stream)
                     announced = True
@@ -105,7 +111,11 @@ async def _head(link: Link, stream: str) -> int:
 
 @asynccontextmanager
 async def _consumer(
-    link: Link, stream: str, after: int, heartbeat: float
+    link: Link,
+    stream: str,
+    after: int,
+    heartbeat: float,
+    headers_only: bool,  # noqa: FBT001
 ) -> AsyncIterator["_Consumer"]:
     if not link.connected:
         raise Unavailable("there is no connection to the server")
@@ -125,6 +135,7 @@ async def _consumer(
                     "opt_start_seq": after + 1,
                     "ack_policy": "none",
                     "replay_policy": "instant",
+                    "headers_only": headers_only,
                     "mem_storage": True,
                     "num_replicas": 1,
                     "inactive_threshold": int(60 * NANOSECONDS),

@@ -244,6 +244,34 @@ async def test_all_commands_of_a_run_hear_that_the_server_is_away(store: FaultyE
     assert instance.in_flight == 0
 
 
+async def test_a_cancellation_out_of_nowhere_is_answered_and_the_next_command_goes_on(
+    store: FaultyEvents,
+) -> None:
+    instance = executor(store)
+    store.before = [asyncio.CancelledError()]
+    outcomes = await asyncio.gather(*(send(instance, add(), number) for number in range(3)))
+    assert {code(outcome) for outcome in outcomes} == {"unavailable"}
+    assert (await send(instance, add(), 0)).status == "accepted"
+    assert instance.in_flight == 0
+
+
+async def test_when_the_lane_is_cancelled_all_that_wait_in_it_are_answered(
+    store: FaultyEvents,
+) -> None:
+    instance = executor(store)
+    store.gates[DOMAIN.id_for(add())] = asyncio.Event()
+    others = asyncio.all_tasks()
+    first = asyncio.create_task(send(instance, add()))
+    await store.arrived.get()
+    (lane,) = asyncio.all_tasks() - others - {first}
+    second = asyncio.create_task(send(instance, add()))
+    await until(lambda: instance.in_flight == 2)
+    lane.cancel()
+    assert [code(one) for one in await asyncio.gather(first, second)] == ["unavailable"] * 2
+    store.gates.clear()
+    assert (await send(instance, add())).status == "accepted"
+
+
 # Order, and side by side
 
 

@@ -12,7 +12,7 @@ from nats.aio.msg import Msg
 from cim_domain.codec import COMMAND_ID, ERROR_CODE, EXPECTED_VERSION, MESSAGE_ID
 from cim_domain.nats.connection_events import ConnectionChange
 from cim_domain.nats.link import Link
-from cim_domain.standings import standing_key
+from cim_domain.standing import standing_key
 from cim_domain.subjects import Subjects
 from tests.faults.history import Attempt, Kind, Reply, Sent
 

@@ -128,6 +128,19 @@ async def test_cancelled_before_its_time_it_is_never_done(
     assert await totals(client) == ["last"]
 
 
+async def test_an_id_that_was_done_or_cancelled_is_not_scheduled_again(
+    service: Service, client: DomainClient
+) -> None:
+    cancelled = await client.schedule(ADD, {"name": "a"}, after=60)
+    assert await client.cancel(cancelled.command_id)
+    done = await client.schedule(ADD, {"name": "a"}, after=0)
+    await client.wait_for(done.command_id, timeout=SOON)
+    for earlier, state in ((cancelled, "cancelled"), (done, "accepted")):
+        with pytest.raises(Conflict, match=f"was {state} before") as refused:
+            await client.schedule(ADD, {"name": "a"}, after=60, command_id=earlier.command_id)
+        assert refused.value.code == "already_scheduled"
+
+
 async def test_after_its_time_it_is_too_late_to_cancel(
     service: Service, client: DomainClient
 ) -> None:

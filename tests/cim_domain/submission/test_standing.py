@@ -23,7 +23,7 @@ from cim_domain import (
 from cim_domain.client import Standing
 from cim_domain.errors import Busy, Conflict, Failed, Invalid, ModelError, Rejected, RequestError
 from cim_domain.outcome import Outcome
-from cim_domain.standings import standing_key
+from cim_domain.standing import standing_key
 
 ID = "3c6e0b8a-9c15-524a-8d7f-3a1d5d2f1c11"
 ERRORS = [
