@@ -2,8 +2,11 @@
 
 from attrs import frozen
 
+from cim_domain.errors import Unavailable
 from cim_domain.nats.buckets import Bucket
 from cim_domain.standing import Standing, standing_key
+
+_ATTEMPTS = 5
 
 
 @frozen
@@ -21,6 +24,21 @@ class Standings:
         """Keep how a command stands now. Raises `Unavailable` and `ApiError`."""
         key = standing_key(standing.command_id, organization_id)
         await self.bucket.put(key, standing.to_wire())
+
+    async def put_failure(self, standing: Standing, organization_id: str | None) -> None:
+        """Keep how a command stands after an attempt that failed, unless it is settled by now.
+
+        An attempt may fail long after the command was given to another instance, which has done it.
+        Raises `Unavailable` and `ApiError`.
+        """
+        key = standing_key(standing.command_id, organization_id)
+        for _ in range(_ATTEMPTS):
+            data, revision = await self.bucket.newest(key)
+            if data is not None and Standing.from_wire(data).final:
+                return
+            if await self.bucket.replace(key, standing.to_wire(), revision):
+                return
+        raise Unavailable("others keep writing how the command stands")
 
     async def begin(self, standing: Standing, organization_id: str | None) -> bool:
         """Keep how a command stands, if nothing is known of it; whether that was so.

@@ -163,7 +163,7 @@ class SubmissionRunner:
             attempts=received.deliveries,
             dead_letter=dead,
         )
-        await self._standings.put(standing, metadata.organization_id)
+        await self._standings.put_failure(standing, metadata.organization_id)
 
     def _with_aggregate(self, metadata: Metadata, received: Received) -> Metadata:
         try:

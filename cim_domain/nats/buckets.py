@@ -68,9 +68,15 @@ class Bucket:
 
     async def get_newest(self, key: str) -> bytes | None:
         """The newest value of a key, as the leader knows it. Raises `ApiError` and `NoAnswer`."""
+        return (await self.newest(key))[0]
+
+    async def newest(self, key: str) -> tuple[bytes | None, int]:
+        """The same with its revision, see `replace`; 0 where the key never had a value."""
         subject = f"$KV.{self._bucket}.{key}"
         found = await newest_on(self._link.requests, f"KV_{self._bucket}", subject)
-        return None if found is None or "KV-Operation" in found.headers else found.data
+        if found is None:
+            return None, 0
+        return None if "KV-Operation" in found.headers else found.data, found.sequence
 
     async def put(self, key: str, value: bytes) -> None:
         """Replace the value of a key. Raises `Unavailable`, `Invalid` for one that is too large."""
@@ -78,8 +84,12 @@ class Bucket:
 
     async def create(self, key: str, value: bytes) -> bool:
         """Give a key its first value; whether it had none. Raises as `put` does."""
+        return await self.replace(key, value, revision=0)
+
+    async def replace(self, key: str, value: bytes, revision: int) -> bool:
+        """Replace the value that has a revision; whether it was still there. Raises as `put`."""
         try:
-            await self._write(key, value, {"Nats-Expected-Last-Subject-Sequence": "0"})
+            await self._write(key, value, {"Nats-Expected-Last-Subject-Sequence": str(revision)})
         except ApiError as error:
             if error.error_code not in WRONG_LAST_SEQUENCE:
                 raise
