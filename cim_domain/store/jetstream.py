@@ -287,10 +287,10 @@ class JetStreamEvents:
         wanted = version - after.version
         if wanted <= 0:
             return version, ()
-        records: list[EventRecord] = []
+        found: dict[int, tuple[EventRecord, StoredMessage]] = {}
 
         def take(message: StoredMessage) -> None:
-            records.append(self._stored(message))
+            found[message.sequence] = (self._stored(message), message)
 
         await asyncio.gather(
             *(
@@ -306,8 +306,32 @@ class JetStreamEvents:
                 for subject, number in counts.items()
             )
         )
-        records.sort(key=lambda one: one.metadata.sequence)
-        return version, _complete(records, after.version, version, f"{aggregate} {aggregate_id}")
+        records = _complete(
+            [found[sequence][0] for sequence in sorted(found)],
+            after.version,
+            version,
+            f"{aggregate} {aggregate_id}",
+        )
+        newest = found[records[-1].metadata.sequence][1]
+        await self._require_whole_commit(newest, aggregate, aggregate_id)
+        return version, records
+
+    async def _require_whole_commit(
+        self, newest: StoredMessage, aggregate: str, aggregate_id: str
+    ) -> None:
+        """Raise `_Later` while the commit that an aggregate's newest event is of is being stored.
+
+        The server counts the messages of a batch one by one while it stores them. A batch that does
+        not end with this message goes on with the next: with another aggregate, if all is there.
+        """
+        batch = newest.headers.get(BATCH_ID)
+        if batch is None or BATCH_COMMIT in newest.headers:
+            return
+        following = await self._range(newest.sequence + 1, newest.sequence + 1)
+        same = following[0].headers.get(BATCH_ID) == batch
+        own = self._subjects.journal_of(aggregate, aggregate_id).removesuffix("*")
+        if same and following[0].subject.startswith(own):
+            raise _Later("a commit to the aggregate is under way", code="busy")
 
     async def _counts(self, pattern: str) -> dict[str, int]:
         state = await self._state(pattern)

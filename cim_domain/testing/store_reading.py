@@ -59,6 +59,26 @@ class Loading:
         assert await store.load("flake", flake, first) == stored([rest], last.sequence)
         assert await store.load("flake", flake, last) == ()
 
+    async def test_a_load_sees_all_of_a_commit_or_nothing_of_it(self, store: EventStore) -> None:
+        flake, position, each = new_id(), START, 50
+        for _ in range(12):
+            storing = asyncio.create_task(store.append([commit(flake, position, events=each)]))
+            while not storing.done():
+                seen = await store.load("flake", flake, position)
+                assert len(seen) in {0, each}
+                await asyncio.sleep(0)
+            (position,) = await storing
+
+    async def test_a_load_sees_all_of_a_commit_also_in_a_group(self, store: EventStore) -> None:
+        for _ in range(6):
+            group = [commit(new_id(), events=20) for _ in range(5)]
+            storing = asyncio.create_task(store.append(group))
+            while not storing.done():
+                for one in group:
+                    assert len(await store.load("flake", one.aggregate_id)) in {0, 20}
+                await asyncio.sleep(0)
+            await storing
+
     async def test_all_types_of_events_are_found(self, store: EventStore) -> None:
         flake = new_id()
         events = tuple(event(flake, n, f"flake.action_{n}") for n in range(1, 41))
