@@ -1,6 +1,7 @@
 """What all tests share: one server a process, and names of one's own on it."""
 
 import os
+import signal
 from collections.abc import AsyncIterator, Iterator
 from uuid import uuid4
 
@@ -17,6 +18,12 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     skipped = len(terminalreporter.stats.get("skipped", []))
     if os.environ.get("FORBID_SKIPS") and skipped:
         terminalreporter.write_line(f"{skipped} skipped, where none may be", red=True)
+
+
+def pytest_configure() -> None:
+    """Have children end on Ctrl-C: a shell that runs this in the background has it ignored."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
