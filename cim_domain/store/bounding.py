@@ -5,20 +5,19 @@ wait longer still. So the rest wait here, where nothing of them has been sent.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import Sequence
 from types import TracebackType
 
 from attrs import field, frozen
 
 from cim_domain.errors import Busy
+from cim_domain.store.around import EventsAround
 from cim_domain.store.port import (
     START,
     Commit,
     EventRecord,
     EventStore,
-    Limits,
     Position,
-    Slice,
 )
 
 UNDER_WAY = 256
@@ -60,42 +59,25 @@ class _Turns:
         self._free.release()
 
 
-class BoundedEvents:
+class BoundedEvents(EventsAround):
     """An `EventStore` with so many appends, and loads, under way at most; the rest is `inner`'s.
 
     One that could not begin within `patience` seconds raises `Busy`.
     """
 
     def __init__(self, inner: EventStore, patience: float, under_way: int = UNDER_WAY) -> None:
-        self._inner = inner
+        super().__init__(inner)
         self._appends = _Turns(under_way, patience)
         self._loads = _Turns(under_way, patience)
-
-    @property
-    def limits(self) -> Limits:
-        """See `EventStore.limits`."""
-        return self._inner.limits
 
     async def append(self, commits: Sequence[Commit]) -> tuple[Position, ...]:
         """See `EventStore.append`. Raises `Busy`, too: nothing was stored then."""
         async with self._appends:
-            return await self._inner.append(commits)
+            return await self.inner.append(commits)
 
     async def load(
         self, aggregate: str, aggregate_id: str, after: Position = START
     ) -> tuple[EventRecord, ...]:
         """See `EventStore.load`. Raises `Busy`, too."""
         async with self._loads:
-            return await self._inner.load(aggregate, aggregate_id, after)
-
-    def read(self, after: int = 0) -> AsyncGenerator[Slice, None]:
-        """See `EventStore.read`."""
-        return self._inner.read(after)
-
-    def follow(self, after: int = 0) -> AsyncGenerator[Slice, None]:
-        """See `EventStore.follow`."""
-        return self._inner.follow(after)
-
-    async def head(self) -> int:
-        """See `EventStore.head`."""
-        return await self._inner.head()
+            return await self.inner.load(aggregate, aggregate_id, after)

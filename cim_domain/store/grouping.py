@@ -5,21 +5,18 @@ Whether it is, `cim_domain.store.grouping_policy` finds out. A commit that is al
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import Sequence
 from time import monotonic
 
 from attrs import define, frozen
 
 from cim_domain.errors import Busy, Unavailable
+from cim_domain.store.around import EventsAround
 from cim_domain.store.grouping_policy import Grouping, Mode
 from cim_domain.store.port import (
-    START,
     Commit,
-    EventRecord,
     EventStore,
-    Limits,
     Position,
-    Slice,
 )
 
 
@@ -54,7 +51,7 @@ class _Waiting:
         return sum(len(event.data) for event in self.commit.events)
 
 
-class GroupingEvents:
+class GroupingEvents(EventsAround):
     """An `EventStore` that sends commits in groups where that pays; the rest is `inner`'s."""
 
     def __init__(
@@ -63,7 +60,7 @@ class GroupingEvents:
         policy: Grouping | None = None,
         limits: GroupLimits | None = None,
     ) -> None:
-        self._inner = inner
+        super().__init__(inner)
         self._policy = policy or Grouping()
         self._group = limits or GroupLimits()
         self._waiting: deque[_Waiting] = deque()
@@ -71,18 +68,13 @@ class GroupingEvents:
         """The aggregates with a commit in a group that is under way."""
         self._senders: set[asyncio.Task[None]] = set()
 
-    @property
-    def limits(self) -> Limits:
-        """See `EventStore.limits`."""
-        return self._inner.limits
-
     async def append(self, commits: Sequence[Commit]) -> tuple[Position, ...]:
         """See `EventStore.append`. A commit whose caller is cancelled while it waits is left out.
 
         Several commits at once are sent as they are: they are all stored or none is.
         """
         if len(commits) != 1:
-            return await self._inner.append(commits)
+            return await self.inner.append(commits)
         if self._policy.begun(monotonic()) is Mode.PLAIN:
             return await self._plain(commits[0])
         waiting = _Waiting(commits[0], asyncio.get_running_loop().create_future())
@@ -90,28 +82,10 @@ class GroupingEvents:
         self._start_sending()
         return (await waiting.stored,)
 
-    async def load(
-        self, aggregate: str, aggregate_id: str, after: Position = START
-    ) -> tuple[EventRecord, ...]:
-        """See `EventStore.load`."""
-        return await self._inner.load(aggregate, aggregate_id, after)
-
-    def read(self, after: int = 0) -> AsyncGenerator[Slice, None]:
-        """See `EventStore.read`."""
-        return self._inner.read(after)
-
-    def follow(self, after: int = 0) -> AsyncGenerator[Slice, None]:
-        """See `EventStore.follow`."""
-        return self._inner.follow(after)
-
-    async def head(self) -> int:
-        """See `EventStore.head`."""
-        return await self._inner.head()
-
     async def _plain(self, commit: Commit) -> tuple[Position, ...]:
         stored = False
         try:
-            positions = await self._inner.append([commit])
+            positions = await self.inner.append([commit])
             stored = True
         except (Unavailable, Busy):
             self._policy.interrupted()
@@ -145,7 +119,7 @@ class GroupingEvents:
 
     async def _send(self, group: Sequence[_Waiting]) -> None:
         try:
-            positions = await self._inner.append([waiting.commit for waiting in group])
+            positions = await self.inner.append([waiting.commit for waiting in group])
         except (Unavailable, Busy) as error:
             # The same for all of them; one by one it would only take longer to find out.
             self._policy.interrupted()
@@ -180,7 +154,7 @@ class GroupingEvents:
         One of an aggregate that has a commit under way would only meet a conflict, or win against
         it, where that is sent again alone.
         """
-        most = min(self._group.events, self._inner.limits.events)
+        most = min(self._group.events, self.inner.limits.events)
         group: list[_Waiting] = []
         left: deque[_Waiting] = deque()
         events = data = 0

@@ -1,18 +1,15 @@
 """Stores and view databases that do what real ones do, until they are told to fail."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from cim_domain.errors import Unavailable
 from cim_domain.projection import ProjectionModel
+from cim_domain.store.around import EventsAround
 from cim_domain.store.port import (
-    START,
     Commit,
-    EventRecord,
     EventStore,
-    Limits,
     Position,
-    Slice,
     StoreConflict,
 )
 from cim_domain.view import Views
@@ -25,24 +22,20 @@ async def until(condition: Callable[[], bool]) -> None:
         await asyncio.sleep(0)
 
 
-class FaultyEvents:
+class FaultyEvents(EventsAround):
     """A store on another one. `before` and `after` an append say which error it ends with.
 
     What fails afterwards was stored: its acknowledgement is lost.
     """
 
     def __init__(self, inner: EventStore) -> None:
-        self.inner = inner
+        super().__init__(inner)
         self.before: list[BaseException | None] = []
         self.after: list[BaseException | None] = []
         self.always: Exception | None = None
         self.appended: list[Commit] = []
         self.gates: dict[str, asyncio.Event] = {}
         self.arrived: asyncio.Queue[str] = asyncio.Queue()
-
-    @property
-    def limits(self) -> Limits:
-        return self.inner.limits
 
     async def append(self, commits: Sequence[Commit]) -> tuple[Position, ...]:
         (commit,) = commits
@@ -56,20 +49,6 @@ class FaultyEvents:
         if error := self.after.pop(0) if self.after else None:
             raise error
         return positions
-
-    async def load(
-        self, aggregate: str, aggregate_id: str, after: Position = START
-    ) -> tuple[EventRecord, ...]:
-        return await self.inner.load(aggregate, aggregate_id, after)
-
-    def read(self, after: int = 0) -> AsyncGenerator[Slice, None]:
-        return self.inner.read(after)
-
-    def follow(self, after: int = 0) -> AsyncGenerator[Slice, None]:
-        return self.inner.follow(after)
-
-    async def head(self) -> int:
-        return await self.inner.head()
 
 
 def conflict() -> StoreConflict:

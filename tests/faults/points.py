@@ -15,11 +15,11 @@ from cim_domain.nats.link import Link
 from cim_domain.observing import NoObserver
 from cim_domain.outcome import Outcome
 from cim_domain.projection import ProjectionModel
+from cim_domain.store.around import EventsAround
 from cim_domain.store.jetstream import BATCH_COMMIT
 from cim_domain.store.port import START, Commit, EventRecord, Position
 from cim_domain.view import Views
 from cim_domain.views.port import Change, RowKey, V, ViewDatabase, ViewStore
-from tests.faults.around import EventsAround
 
 POINTS = (
     "append.before",

@@ -9,9 +9,9 @@ from attrs import evolve, field, frozen
 from cim_domain.codec import event_headers
 from cim_domain.nats.jetstream import answer_of
 from cim_domain.nats.link import Link
+from cim_domain.store.around import EventsAround
 from cim_domain.store.port import Commit, Position, StoreConflict
 from cim_domain.subjects import Subjects
-from tests.faults.around import EventsAround
 
 _EVERY = 7
 """So often what happens only now and then does."""

@@ -1,7 +1,7 @@
 """Instances of a service that make and use snapshots."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import orjson
@@ -15,7 +15,8 @@ from cim_domain.nats.jetstream import call
 from cim_domain.nats.link import Link
 from cim_domain.outcome import Outcome
 from cim_domain.snapshots import EventAt, MemorySnapshots, Snapshots, SnapshottingRepository
-from cim_domain.store.port import START, Commit, EventRecord, EventStore, Limits, Position, Slice
+from cim_domain.store.around import EventsAround
+from cim_domain.store.port import START, Commit, EventRecord, EventStore, Position
 from tests.cim_domain.tallies import Add, request, tally_domain
 
 DOMAIN = tally_domain()
@@ -23,16 +24,12 @@ MODEL = DOMAIN.aggregates["tally"]
 ID = DOMAIN.id_for(Add(name="t"))
 
 
-class CountingEvents:
+class CountingEvents(EventsAround):
     """A store on another one that notes from which version on it is asked to load."""
 
     def __init__(self, inner: EventStore) -> None:
-        self.inner = inner
+        super().__init__(inner)
         self.loaded: list[int] = []
-
-    @property
-    def limits(self) -> Limits:
-        return self.inner.limits
 
     async def append(self, commits: Sequence[Commit]) -> tuple[Position, ...]:
         return await self.inner.append(commits)
@@ -42,15 +39,6 @@ class CountingEvents:
     ) -> tuple[EventRecord, ...]:
         self.loaded.append(after.version)
         return await self.inner.load(aggregate, aggregate_id, after)
-
-    def read(self, after: int = 0) -> AsyncGenerator[Slice, None]:
-        return self.inner.read(after)
-
-    def follow(self, after: int = 0) -> AsyncGenerator[Slice, None]:
-        return self.inner.follow(after)
-
-    async def head(self) -> int:
-        return await self.inner.head()
 
 
 class SlowSnapshots(MemorySnapshots):

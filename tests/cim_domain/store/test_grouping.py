@@ -2,7 +2,7 @@
 
 import asyncio
 import gc
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from cim_domain.errors import Failed, Unavailable
 from cim_domain.nats.config import load_settings
 from cim_domain.nats.link import Link
+from cim_domain.store.around import EventsAround
 from cim_domain.store.grouping import GroupingEvents, GroupLimits
 from cim_domain.store.grouping_policy import Grouping, Mode
 from cim_domain.store.jetstream import JetStreamEvents
@@ -21,11 +22,9 @@ from cim_domain.store.memory import MemoryEvents
 from cim_domain.store.port import (
     START,
     Commit,
-    EventRecord,
     EventStore,
     Limits,
     Position,
-    Slice,
     StoreConflict,
 )
 from cim_domain.subjects import Subjects
@@ -44,14 +43,14 @@ class Forced(Grouping):
         return self.forced
 
 
-class RecordingEvents:
+class RecordingEvents(EventsAround):
     """A store on another one that notes what it is asked to append, and holds it back if told to.
 
     `errors` says what appends with a commit of that aggregate end with, before anything is stored.
     """
 
     def __init__(self, inner: EventStore | None = None) -> None:
-        self.inner = inner or MemoryEvents()
+        super().__init__(inner or MemoryEvents())
         self.appended: list[list[str]] = []
         self.groups: list[Sequence[Commit]] = []
         self.open = asyncio.Event()
@@ -59,10 +58,6 @@ class RecordingEvents:
         self.at_once = self.most_at_once = 0
         self.arrived = asyncio.Condition()
         self.errors: dict[str, BaseException] = {}
-
-    @property
-    def limits(self) -> Limits:
-        return self.inner.limits
 
     async def append(self, commits: Sequence[Commit]) -> tuple[Position, ...]:
         names = [one.aggregate_id for one in commits]
@@ -84,20 +79,6 @@ class RecordingEvents:
     async def has_appended(self, number: int) -> None:
         async with self.arrived:
             await self.arrived.wait_for(lambda: len(self.appended) >= number)
-
-    async def load(
-        self, aggregate: str, aggregate_id: str, after: Position = START
-    ) -> tuple[EventRecord, ...]:
-        return await self.inner.load(aggregate, aggregate_id, after)
-
-    def read(self, after: int = 0) -> AsyncGenerator[Slice, None]:
-        return self.inner.read(after)
-
-    def follow(self, after: int = 0) -> AsyncGenerator[Slice, None]:
-        return self.inner.follow(after)
-
-    async def head(self) -> int:
-        return await self.inner.head()
 
 
 Appends = list[asyncio.Task[tuple[Position, ...]]]
