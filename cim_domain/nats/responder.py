@@ -84,6 +84,7 @@ class Responder:
     """Answers the requests on one subject, which may hold wildcards.
 
     What asks for a reply on a subject that begins with `guarded` is refused, and handled by nobody.
+    Past `held` bytes of requests in hand, see `HELD`, what comes is answered `busy` at once.
     """
 
     def __init__(
@@ -94,6 +95,7 @@ class Responder:
         handler: Handler,
         on_error: OnError,
         guarded: str = "",
+        held: int = HELD,
     ) -> None:
         self.name = name
         self.subject = subject
@@ -104,6 +106,7 @@ class Responder:
         self._guarded = guarded
         self._subscription: Subscription | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self._room = held
         self._held = 0
         self._dropped = 0
         self._told = -_SILENCE
@@ -125,7 +128,7 @@ class Responder:
 
     def _receive(self, message: Msg) -> None:
         size = len(message.data) + _OVERHEAD
-        if self._held + size > HELD:
+        if self._held + size > self._room:
             self._turn_away(message)
             return
         self._held += size
