@@ -3,16 +3,16 @@
 from typing import Any, Self
 
 import orjson
-from attrs import frozen
+from attrs import evolve, frozen
 from pydantic import BaseModel, ValidationError
 
 from cim_domain.errors import RequestError, Status
 from cim_domain.metadata import Metadata
-from cim_domain.plain import plain_text
 from cim_domain.replies import ErrorPart, bad_reply, error_of
 
-_SHORT = 500
-"""Characters of a message that has to be short."""
+_LONG_CODE = 200
+_LONG_MESSAGE = 1000
+"""Characters that are left of a code and a message where an outcome has to be shortened."""
 
 
 @frozen
@@ -101,17 +101,30 @@ class Outcome:
     def to_wire(self, room: int | None = None) -> bytes:
         """The reply as JSON.
 
-        Where that has more than `room` bytes, the events, the details and the end of the message
-        are left out: what came of the command is still told as it was.
+        Where that has more than `room` bytes, the events and the end of the message are left out,
+        and the details say how many bytes there were (``cut_from``): what came of the command is
+        still told as it was.
         """
         wire = orjson.dumps(self.as_dict())
         if room is None or len(wire) <= room:
             return wire
-        reply = {**self.as_dict(), "events": []}
-        if self.error is not None:
-            message = plain_text(self.error.message)[:_SHORT]
-            reply["error"] = {**self.error.as_dict(), "message": message, "details": {}}
-        return orjson.dumps(reply)
+        return self._cut_from(len(wire)).to_wire()
+
+    def within(self, size: int) -> "Outcome":
+        """The same in `size` bytes of JSON, as `to_wire` shortens it; itself where it fits."""
+        length = len(self.to_wire())
+        return self if length <= size else self._cut_from(length)
+
+    def _cut_from(self, length: int) -> "Outcome":
+        if self.error is None:
+            return evolve(self, events=())
+        part = ErrorPart.model_validate(self.error.as_dict())
+        part = ErrorPart(
+            code=part.code[:_LONG_CODE],
+            message=part.message[:_LONG_MESSAGE],
+            details={"cut_from": length},
+        )
+        return evolve(self, events=(), error=error_of(part, self.error.http))
 
 
 class _WireEvent(BaseModel):

@@ -21,7 +21,7 @@ from cim_domain.nats.jetstream import STREAM_NOT_FOUND, ApiError
 from cim_domain.nats.link import Link
 from cim_domain.nats.streams import ensure_stream
 from cim_domain.outcome import Outcome
-from cim_domain.refusals import KEPT, LARGEST, refusal_key, shortened
+from cim_domain.refusals import KEPT, LARGEST, refusal_key
 from cim_domain.standing import Standing
 
 UNDER_WAY = 128
@@ -75,7 +75,7 @@ class BucketRefusals:
     async def keep(self, command: Metadata, outcome: Outcome) -> Outcome:
         """See `Refusals.keep`."""
         key = refusal_key(command)
-        outcome = shortened(outcome, min(LARGEST, self._link.client.max_payload // 2))
+        outcome = outcome.within(min(LARGEST, self._link.client.max_payload // 2))
         # The same JSON as in the bucket of outcomes.
         value = Standing.done(outcome, command.message_id, attempts=1).to_wire()
 

@@ -8,11 +8,8 @@ is of. The first that is kept is what counts.
 from collections import OrderedDict
 from typing import Protocol
 
-from attrs import evolve
-
 from cim_domain.metadata import Metadata
 from cim_domain.outcome import Outcome
-from cim_domain.replies import ErrorPart, error_of
 from cim_domain.standing import standing_key
 
 KEPT = 500_000
@@ -20,9 +17,6 @@ KEPT = 500_000
 
 LARGEST = 16 * 1024
 """Bytes of one reply, as it is kept. Of a larger one the reason is shortened."""
-
-_LONG_CODE = 200
-_LONG_MESSAGE = 1000
 
 
 class Refusals(Protocol):
@@ -62,7 +56,7 @@ class MemoryRefusals:
 
     async def keep(self, command: Metadata, outcome: Outcome) -> Outcome:
         """See `Refusals.keep`."""
-        first = self._kept.setdefault(refusal_key(command), shortened(outcome, LARGEST))
+        first = self._kept.setdefault(refusal_key(command), outcome.within(LARGEST))
         while len(self._kept) > self._number:
             self._kept.popitem(last=False)
         return first
@@ -71,17 +65,3 @@ class MemoryRefusals:
 def refusal_key(command: Metadata) -> str:
     """Under which key it is kept what came of a command."""
     return standing_key(command.message_id, command.organization_id)
-
-
-def shortened(outcome: Outcome, size: int) -> Outcome:
-    """The outcome, of `size` bytes at most: where it has more, without the details of its error."""
-    error = outcome.error
-    if error is None or (length := len(outcome.to_wire())) <= size:
-        return outcome
-    part = ErrorPart.model_validate(error.as_dict())
-    part = ErrorPart(
-        code=part.code[:_LONG_CODE],
-        message=part.message[:_LONG_MESSAGE],
-        details={"cut_from": length},
-    )
-    return evolve(outcome, error=error_of(part, error.http))

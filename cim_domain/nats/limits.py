@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from nats.aio.client import Client
 
 from cim_domain.errors import Invalid
+from cim_domain.nats.outgoing import NAME
 
 MAX_HEADER_BLOCK = 65_535
 MAX_PROTOCOL_LINE = 4096
@@ -22,7 +23,6 @@ _SHORT_WORDS = 512
 
 _FRAME = len(b"NATS/1.0\r\n") + len(b"\r\n")
 _PER_HEADER = len(b": ") + len(b"\r\n")
-_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _VALUE = re.compile(r"([\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?)?")
 
 
@@ -32,7 +32,7 @@ def check_header(name: str, value: str) -> None:
     A name is an HTTP token. A value is printable ASCII with no blank at either end: line breaks
     would be replaced, blanks stripped, and what is not ASCII is read differently by each client.
     """
-    if not _NAME.fullmatch(name):
+    if not NAME.fullmatch(name):
         problem = "a header's name has letters, digits and !#$%&'*+-.^_`|~ only"
     elif not _VALUE.fullmatch(value):
         problem = "a header's value is printable ASCII, without line breaks or blanks at its ends"

@@ -11,7 +11,9 @@ from functools import lru_cache
 from nats.errors import BadHeaderError, BadSubjectError
 
 _FIRST_LINE = "NATS/1.0\r\n"
-_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+"""What a header's name is: a token of HTTP."""
+
 _LINE_BREAKS = str.maketrans("\r\n", "  ")
 _USUAL = 64
 _BLANK = re.compile(r"[ \t\r\n]")
@@ -62,6 +64,6 @@ def _known_start(name: str) -> str:
 
 def _line_start(name: str) -> str:
     key = name.strip()
-    if key and not _NAME.fullmatch(key):
+    if key and not NAME.fullmatch(key):
         raise BadHeaderError(key)
     return f"{key}: " if key else ""

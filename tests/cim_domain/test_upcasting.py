@@ -40,6 +40,7 @@ from cim_domain.store.jetstream import JetStreamEvents
 from cim_domain.store.port import START, Commit
 from cim_domain.subjects import Subjects
 from cim_domain.testing.records import event
+from tests.cim_domain.faulty import until
 
 NAME = "front"
 HUGE = 2**70 + 1
@@ -214,8 +215,7 @@ async def test_aggregates_projections_and_processes_see_the_newest_version_alone
         assert measured.sequence is not None
         assert await hall.view(measured.sequence) == {"opened": [90, 180, 270, 45], "measured": 45}
         async with asyncio.timeout(10):
-            while len(hall.closer.seen) < len(OLD):  # noqa: ASYNC110 - nobody announces it
-                await asyncio.sleep(0.005)
+            await until(lambda: len(hall.closer.seen) == len(OLD))
         assert hall.closer.seen == [90, 180, 270, 45]
 
 
