@@ -20,7 +20,7 @@ from benchmarks.figures import Row
 from benchmarks.profiling import profile
 from benchmarks.stage import Stage
 from benchmarks.table import document, show
-from cim_domain.running import run
+from cim_domain.service.runner import run
 
 
 def main() -> int:

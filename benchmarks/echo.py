@@ -6,7 +6,7 @@ import sys
 import nats
 from nats.aio.msg import Msg
 
-from cim_domain.running import run
+from cim_domain.service.runner import run
 
 READY = "echo is ready"
 

@@ -13,9 +13,9 @@ from uuid import uuid4
 import orjson
 
 from benchmarks.histories import Histories, StreamMessage
-from cim_domain.nats.config import load_settings
-from cim_domain.nats.link import Link
-from cim_domain.nats.streams import StreamDefinition, ensure_stream
+from cim_domain.nats.config.settings import load_settings
+from cim_domain.nats.connection.link import Link
+from cim_domain.nats.jetstream.streams import StreamDefinition, ensure_stream
 from cim_domain.store.jetstream import event_stream
 
 FLOW = 500

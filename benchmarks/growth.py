@@ -13,9 +13,9 @@ from benchmarks.processes import resident_megabytes
 from benchmarks.stage import DOMAIN, LARGE, SMALL, Stage, connected
 from benchmarks.throughput import IN_FLIGHT
 from cim_domain import Domain
-from cim_domain.adapters import open_views
-from cim_domain.nats.config import load_settings
-from cim_domain.settings import ServiceSettings
+from cim_domain.nats.config.settings import load_settings
+from cim_domain.service.adapters import open_views
+from cim_domain.service.settings import ServiceSettings
 
 GROWTH = Aim("11", "commands/s with 1,000,000 events stored ÷ with 10,000", at_least(0.9))
 MEMORY = Aim(

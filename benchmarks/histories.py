@@ -9,11 +9,11 @@ from attrs import frozen
 
 from aggregates.nix.flake import FlakeCreated, FlakeInputAdded, FlakeInputRemoved, FlakeUpdated
 from cim_domain import Event, Metadata
-from cim_domain.codec import event_headers
 from cim_domain.identity import aggregate_id
-from cim_domain.metadata import utc_now
-from cim_domain.store.jetstream import EXPECTED_SEQUENCE, EXPECTED_SUBJECT
-from cim_domain.subjects import Subjects
+from cim_domain.model.metadata import utc_now
+from cim_domain.model.subjects import Subjects
+from cim_domain.store.jetstream.publications import EXPECTED_SEQUENCE, EXPECTED_SUBJECT
+from cim_domain.wire.codec import event_headers
 
 _URL = "github:NixOS/nixpkgs/nixos-unstable"
 # Stand-ins, each of which stands nowhere else in a message.

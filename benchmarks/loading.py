@@ -17,15 +17,15 @@ from benchmarks.histories import Histories
 from benchmarks.load import took
 from benchmarks.stage import DOMAIN, LARGE, SMALL, Stage, connected
 from cim_domain import Domain
-from cim_domain.aggregate import AggregateModel
-from cim_domain.history import ReplayingRepository, Repository
-from cim_domain.nats.buckets import Bucket, bucket_stream
-from cim_domain.nats.config import load_settings
-from cim_domain.nats.link import Link
-from cim_domain.nats.streams import ensure_stream
-from cim_domain.snapshots import BucketSnapshots, SnapshottingRepository
+from cim_domain.commands.repository import ReplayingRepository, Repository
+from cim_domain.commands.snapshots import BucketSnapshots, SnapshottingRepository
+from cim_domain.model.aggregate import AggregateModel
+from cim_domain.model.subjects import Subjects
+from cim_domain.nats.config.settings import load_settings
+from cim_domain.nats.connection.link import Link
+from cim_domain.nats.jetstream.buckets import Bucket, bucket_stream
+from cim_domain.nats.jetstream.streams import ensure_stream
 from cim_domain.store.jetstream import JetStreamEvents
-from cim_domain.subjects import Subjects
 
 LONG = 1000
 
@@ -151,8 +151,8 @@ async def _recalls(link: Link, histories: Histories) -> tuple[Recall, Recall]:
     await ensure_stream(link.requests, bucket_stream(bucket))
     snapshots = BucketSnapshots(Bucket(link, bucket))
     from_snapshot = SnapshottingRepository(replaying, snapshots)
-    known = await replaying.recall(flake, histories.aggregate_id(0))
-    from_snapshot.keep(flake, histories.aggregate_id(0), known)
+    known = await replaying.load(flake, histories.aggregate_id(0))
+    from_snapshot.store(flake, histories.aggregate_id(0), known)
     await from_snapshot.settle()
     return partial(_recall, replaying, flake, histories), partial(
         _recall, from_snapshot, flake, histories
@@ -160,7 +160,7 @@ async def _recalls(link: Link, histories: Histories) -> tuple[Recall, Recall]:
 
 
 async def _recall(repository: Repository, model: AggregateModel, histories: Histories) -> None:
-    known = await repository.recall(model, histories.aggregate_id(0))
+    known = await repository.load(model, histories.aggregate_id(0))
     if known.position.version != histories.length:
         raise LookupError(f"recalled version {known.position.version}")
 

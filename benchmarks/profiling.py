@@ -13,7 +13,7 @@ from benchmarks.histories import Histories
 from benchmarks.processes import ROOT, running
 from benchmarks.stage import DOMAIN, EVENTS_EACH, Stage
 from benchmarks.throughput import durable
-from cim_domain.subjects import Subjects
+from cim_domain.model.subjects import Subjects
 
 SHOWN = 40
 

@@ -12,8 +12,8 @@ from benchmarks.load import took
 from benchmarks.processes import result_of
 from benchmarks.stage import DOMAIN, EVENTS_EACH, Stage
 from cim_domain.client import DomainClient
-from cim_domain.nats.config import load_settings
-from cim_domain.subjects import Subjects
+from cim_domain.model.subjects import Subjects
+from cim_domain.nats.config.settings import load_settings
 
 SQLITE = Aim("3a", "events/s from JetStream into SQLite views", at_least(10_000), "/s")
 MEMORY = Aim(

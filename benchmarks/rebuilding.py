@@ -16,16 +16,16 @@ from nats.aio.msg import Msg
 from nats.js.api import AckPolicy, ConsumerConfig
 
 from cim_domain import Domain
-from cim_domain.adapters import open_views
 from cim_domain.dead_letters import DeadLetters
-from cim_domain.nats.config import load_settings
-from cim_domain.nats.dead_letters import StreamDeadLetters
-from cim_domain.nats.link import Link
-from cim_domain.projecting import ProjectionRunner
-from cim_domain.running import run
-from cim_domain.settings import load_service_settings
+from cim_domain.model.subjects import Subjects
+from cim_domain.nats.config.settings import load_settings
+from cim_domain.nats.connection.link import Link
+from cim_domain.nats.jetstream.dead_letters import StreamDeadLetters
+from cim_domain.projections.runner import ProjectionRunner
+from cim_domain.service.adapters import open_views
+from cim_domain.service.runner import run
+from cim_domain.service.settings import load_service_settings
 from cim_domain.store.jetstream import JetStreamEvents
-from cim_domain.subjects import Subjects
 
 PROJECTION = "flakes"
 PULL = 4000

@@ -16,8 +16,8 @@ from nats.aio.client import Client
 from benchmarks.filling import fill
 from benchmarks.histories import Histories
 from benchmarks.processes import running
-from cim_domain.nats.server import EmbeddedServer, ServerOptions
-from cim_domain.subjects import Subjects
+from cim_domain.model.subjects import Subjects
+from cim_domain.nats.server.embedded import EmbeddedServer, ServerOptions
 from cim_domain.testing.process import READY
 
 DOMAIN = "nix"

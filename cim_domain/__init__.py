@@ -3,8 +3,6 @@
 This package's own names are the modelling vocabulary: all that the code of a domain imports.
 """
 
-from cim_domain.aggregate import Aggregate, decides, evolves
-from cim_domain.domain import Domain
 from cim_domain.errors import (
     CimError,
     Conflict,
@@ -15,11 +13,13 @@ from cim_domain.errors import (
     RequestError,
 )
 from cim_domain.identity import caused_id, derived_id
-from cim_domain.messages import Command, Event, Json, Query, upcasts
-from cim_domain.metadata import Metadata, Recorded
-from cim_domain.process import Process, reacts
-from cim_domain.projection import Projection, answers, projects
-from cim_domain.view import Page, View, Views
+from cim_domain.model.aggregate import Aggregate, decides, evolves
+from cim_domain.model.domain import Domain
+from cim_domain.model.messages import Command, Event, Json, Query, upcasts
+from cim_domain.model.metadata import Metadata, Recorded
+from cim_domain.model.process import Process, reacts
+from cim_domain.model.projection import Projection, answers, projects
+from cim_domain.model.view import Page, View, Views
 
 __all__ = [
     "Aggregate",

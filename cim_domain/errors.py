@@ -20,7 +20,7 @@ plain, and `details`, of which what JSON does not have is written as text in a r
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
-from cim_domain.plain import plain, plain_text
+from cim_domain.json_values import json_value, plain_text
 
 Status = Literal["accepted", "rejected", "invalid", "conflict", "failed"]
 
@@ -57,7 +57,7 @@ class RequestError(CimError):
         return {
             "code": plain_text(self.code),
             "message": plain_text(self.message),
-            "details": plain(self.details),
+            "details": json_value(self.details),
         }
 
 

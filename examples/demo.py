@@ -18,12 +18,10 @@ from rich.text import Text
 
 from cim_domain import CimError, Domain
 from cim_domain.cli.output import Output, columns
-from cim_domain.cli.rendering import health_report
-from cim_domain.client import DomainClient
-from cim_domain.nats.config import NatsSettings, load_settings
+from cim_domain.cli.rendering.tables import health_report
+from cim_domain.client import DomainClient, NatsSettings, load_settings
 from cim_domain.nats.server import EmbeddedServer, ServerOptions
-from cim_domain.service import Service
-from cim_domain.settings import load_service_settings
+from cim_domain.service import Service, load_service_settings
 from examples.build_worker import build_worker
 from examples.telling import Teller, Unexpected, event_row, expect
 from examples.witness import Witness

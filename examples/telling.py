@@ -7,9 +7,8 @@ from attrs import define, field
 from rich.text import Text
 
 from cim_domain.cli.output import Output, json_text
-from cim_domain.cli.rendering import error_rows, result, status
-from cim_domain.client import DomainClient
-from cim_domain.outcome import Outcome
+from cim_domain.cli.rendering.tables import error_rows, result, status
+from cim_domain.client import DomainClient, Outcome
 from examples.witness import Heard, Witness
 
 

@@ -7,9 +7,9 @@ from uuid import uuid4
 
 import pytest
 
-from cim_domain.nats.config import load_settings
-from cim_domain.nats.link import Link
-from cim_domain.subjects import Subjects
+from cim_domain.model.subjects import Subjects
+from cim_domain.nats.config.settings import load_settings
+from cim_domain.nats.connection.link import Link
 from cim_domain.testing.server import server_in_thread
 
 

@@ -20,13 +20,13 @@ from hypothesis import strategies as st
 
 from cim_domain import Domain
 from cim_domain.errors import Invalid
-from cim_domain.nats.client import check_size, round_trip
-from cim_domain.nats.config import load_settings
-from cim_domain.nats.jetstream import call
-from cim_domain.nats.link import Link
-from cim_domain.service import Service
-from cim_domain.settings import load_service_settings
-from cim_domain.subjects import Subjects
+from cim_domain.model.subjects import Subjects
+from cim_domain.nats.config.settings import load_settings
+from cim_domain.nats.connection.connect import check_size, round_trip
+from cim_domain.nats.connection.link import Link
+from cim_domain.nats.jetstream.api import call
+from cim_domain.service.service import Service
+from cim_domain.service.settings import load_service_settings
 
 NIX = Domain.find("nix")
 COMMAND_REPLY = {

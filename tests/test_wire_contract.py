@@ -15,13 +15,13 @@ from nats.aio.msg import Msg
 
 from cim_domain import Domain
 from cim_domain.identity import NAMESPACE, aggregate_id, caused_id
-from cim_domain.nats.client import round_trip
-from cim_domain.nats.config import NatsSettings, load_settings
-from cim_domain.nats.jetstream import call
-from cim_domain.nats.link import Link
-from cim_domain.service import Service
-from cim_domain.settings import load_service_settings
-from cim_domain.subjects import Subjects
+from cim_domain.model.subjects import Subjects
+from cim_domain.nats.config.settings import NatsSettings, load_settings
+from cim_domain.nats.connection.connect import round_trip
+from cim_domain.nats.connection.link import Link
+from cim_domain.nats.jetstream.api import call
+from cim_domain.service.service import Service
+from cim_domain.service.settings import load_service_settings
 
 UUID_TEXT = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 RFC_3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")

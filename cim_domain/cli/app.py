@@ -4,18 +4,20 @@ from typing import Annotated
 
 import typer
 
-from cim_domain.cli import (
-    dead_letters,
-    doctor,
-    events,
-    health,
-    messages,
-    past,
-    projections,
-    serve,
-    submissions,
-)
-from cim_domain.service import VERSION
+from cim_domain.cli.commands import dead_letters, projections
+from cim_domain.cli.commands.cancel import cancel
+from cim_domain.cli.commands.doctor import doctor
+from cim_domain.cli.commands.events import events
+from cim_domain.cli.commands.health import health
+from cim_domain.cli.commands.history import history
+from cim_domain.cli.commands.query import query
+from cim_domain.cli.commands.schedule import schedule
+from cim_domain.cli.commands.send import send
+from cim_domain.cli.commands.serve import serve
+from cim_domain.cli.commands.state import state
+from cim_domain.cli.commands.status import status_of
+from cim_domain.cli.commands.submit import submit
+from cim_domain.service.service import VERSION
 
 app = typer.Typer(
     name="cim-domain",
@@ -56,17 +58,17 @@ def root(
     """
 
 
-app.command()(serve.serve)
-app.command()(messages.send)
-app.command()(messages.query)
-app.command()(submissions.submit)
-app.command()(submissions.schedule)
-app.command()(submissions.cancel)
-app.command("status")(submissions.status_of)
-app.command()(events.events)
-app.command()(past.state)
-app.command()(past.history)
-app.command()(health.health)
+app.command()(serve)
+app.command()(send)
+app.command()(query)
+app.command()(submit)
+app.command()(schedule)
+app.command()(cancel)
+app.command("status")(status_of)
+app.command()(events)
+app.command()(state)
+app.command()(history)
+app.command()(health)
 app.add_typer(projections.app)
 app.add_typer(dead_letters.app)
-app.command()(doctor.doctor)
+app.command()(doctor)

@@ -94,3 +94,19 @@ ExpectedVersion = Annotated[
         help="Refuse with a conflict unless the aggregate has N events.",
     ),
 ]
+QueueSubject = Annotated[
+    str,
+    typer.Argument(
+        metavar="SUBJECT", help="nix.submit.flake.create, or flake.create with --domain."
+    ),
+]
+StoredCommand = Annotated[
+    UUID, typer.Argument(metavar="COMMAND_ID", help="The id that submit or schedule showed.")
+]
+AggregateName = Annotated[
+    str, typer.Argument(metavar="AGGREGATE", help="Which kind of aggregate, such as flake.")
+]
+AggregateKey = Annotated[
+    str,
+    typer.Argument(metavar="KEY", help="Its key or its id; a key of several parts: a JSON array."),
+]

@@ -10,7 +10,7 @@ from typing import Any
 from rich.console import Console, RenderableType
 from rich.text import Text
 
-from cim_domain.printable import printable, printable_json
+from cim_domain.cli.escaping import escaped, escaped_json
 
 WIDE = 100_000
 """Columns of a console that is no terminal: there, nothing is cut or wrapped."""
@@ -33,20 +33,20 @@ class Output:
 
     def note(self, text: str) -> None:
         """Tell people, beside the results, what goes on."""
-        self.errors.print(Text(printable(text), style="dim"), soft_wrap=True)
+        self.errors.print(Text(escaped(text), style="dim"), soft_wrap=True)
 
     def problem(self, message: str) -> None:
         """Tell what went wrong: a line or two."""
         first, *more = message.splitlines() or ["failed"]
-        line = Text.assemble(("error: ", "bold red"), printable(first))
+        line = Text.assemble(("error: ", "bold red"), escaped(first))
         for each in more:
-            line.append(f"\n       {printable(each)}")
+            line.append(f"\n       {escaped(each)}")
         self.errors.print(line, soft_wrap=True)
 
 
 def json_text(value: Any, indent: int | None = None) -> str:
     """A value as JSON that is fit for a terminal, too."""
-    return printable_json(json.dumps(value, ensure_ascii=False, indent=indent))
+    return escaped_json(json.dumps(value, ensure_ascii=False, indent=indent))
 
 
 def columns(rows: Sequence[Sequence[Text | str]]) -> Text:
@@ -65,7 +65,7 @@ def columns(rows: Sequence[Sequence[Text | str]]) -> Text:
 
 
 def _cell(cell: Text | str) -> Text:
-    return cell if isinstance(cell, Text) else Text(printable(cell))
+    return cell if isinstance(cell, Text) else Text(escaped(cell))
 
 
 def _console(*, stderr: bool) -> Console:

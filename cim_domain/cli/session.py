@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 import typer
 from attrs import field, frozen
 
+from cim_domain.cli.log_setup import configure_logging
 from cim_domain.cli.output import Output
 from cim_domain.client import TIMEOUT, DomainClient
 from cim_domain.errors import (
@@ -22,12 +23,13 @@ from cim_domain.errors import (
     RequestError,
     Unavailable,
 )
-from cim_domain.logs import configure_logging
-from cim_domain.nats.config import NatsSettings, load_settings
-from cim_domain.nats.config_sources import CONFIGURATION_VARIABLE
-from cim_domain.nats.link import Link
-from cim_domain.nats.server import find_url
-from cim_domain.subjects import Subjects
+from cim_domain.model.subjects import Subjects
+from cim_domain.nats.config.settings import NatsSettings, load_settings
+from cim_domain.nats.config.sources import CONFIGURATION_VARIABLE
+from cim_domain.nats.connection.link import Link
+from cim_domain.nats.server.embedded import find_url
+from cim_domain.store.jetstream import JetStreamEvents
+from cim_domain.store.port import EventStore
 
 OK = 0
 REFUSED = 1
@@ -132,6 +134,13 @@ class Session:
             subjects = Subjects(subjects, settings.subject_prefix)
         async with self.link(settings) as link:
             yield DomainClient(link, subjects, timeout=self.timeout or TIMEOUT, retry=RETRY)
+
+    @asynccontextmanager
+    async def log(self, domain: str) -> AsyncIterator[EventStore]:
+        """The log of a domain, read without its service."""
+        settings = self.settings()
+        async with self.link(settings) as link:
+            yield JetStreamEvents(link, Subjects(domain, settings.subject_prefix))
 
     def _end(self, error: CimError, cause: Exception | None = None) -> NoReturn:
         if self.debug:

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from cim_domain.errors import Failed
-from cim_domain.store.port import Commit, EventRecord, Limits, Position
+from cim_domain.model.records import EventRecord
+from cim_domain.store.port import Commit, Limits, Position
 
 
 def check_commits(commits: Sequence[Commit], limits: Limits) -> None:

@@ -4,16 +4,9 @@ import asyncio
 from collections import defaultdict
 from collections.abc import AsyncGenerator, Sequence
 
+from cim_domain.model.records import EventRecord
 from cim_domain.store.checks import check_commits, tail_of
-from cim_domain.store.port import (
-    START,
-    Commit,
-    EventRecord,
-    Limits,
-    Position,
-    Slice,
-    StoreConflict,
-)
+from cim_domain.store.port import START, Commit, Limits, Position, Slice, StoreConflict
 
 _SLICE = 1000
 

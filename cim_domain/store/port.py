@@ -1,4 +1,4 @@
-"""The port behind which events are kept. Every adapter passes `cim_domain.testing.events`.
+"""The port behind which events are kept. Every adapter passes `cim_domain.testing.store`.
 
 A store knows aggregates by name and id, and events as records: metadata and the bytes of their
 JSON. What the bytes mean is the domain's business.
@@ -7,22 +7,10 @@ JSON. What the bytes mean is the domain's business.
 from collections.abc import AsyncGenerator, Sequence
 from typing import Protocol
 
-from attrs import evolve, frozen
+from attrs import frozen
 
 from cim_domain.errors import Conflict
-from cim_domain.metadata import Metadata
-
-
-@frozen
-class EventRecord:
-    """An event as it is kept: its metadata, and its own fields as JSON."""
-
-    metadata: Metadata
-    data: bytes
-
-    def stored_at(self, sequence: int) -> "EventRecord":
-        """The same, once the log has given the event its place."""
-        return evolve(self, metadata=self.metadata.stored_at(sequence))
+from cim_domain.model.records import EventRecord
 
 
 @frozen

@@ -7,10 +7,10 @@ from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from typing import Any
 
 from cim_domain.errors import CimError, Unavailable
-from cim_domain.nats.config import load_settings
-from cim_domain.nats.jetstream import ApiError, call
-from cim_domain.nats.link import Link
-from cim_domain.nats.server import EmbeddedServer
+from cim_domain.nats.config.settings import load_settings
+from cim_domain.nats.connection.link import Link
+from cim_domain.nats.jetstream.api import ApiError, call
+from cim_domain.nats.server.embedded import EmbeddedServer
 from cim_domain.testing.server import throwaway_server
 
 _POLL = 0.05

@@ -6,8 +6,9 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
-from cim_domain.metadata import Metadata
-from cim_domain.store.port import START, Commit, EventRecord, EventStore, Position, Slice
+from cim_domain.model.metadata import Metadata
+from cim_domain.model.records import EventRecord
+from cim_domain.store.port import START, Commit, EventStore, Position, Slice
 
 SOURCE = "cim-domain-nix"
 """Whose events they are: the service of the domain `nix`."""

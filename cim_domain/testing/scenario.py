@@ -16,11 +16,11 @@ from uuid import UUID
 
 from attrs import Factory, evolve, field, frozen
 
-from cim_domain.aggregate import Aggregate, AggregateModel, read_aggregate
 from cim_domain.errors import Rejected
 from cim_domain.identity import aggregate_id, caused_id
-from cim_domain.messages import Command, Event
-from cim_domain.metadata import Metadata
+from cim_domain.model.aggregate import Aggregate, AggregateModel, read_aggregate
+from cim_domain.model.messages import Command, Event
+from cim_domain.model.metadata import Metadata
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 """The time of the first message of a scenario; each further one is a second later."""

@@ -23,7 +23,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 
-from cim_domain.nats.server import EmbeddedServer, RestartPolicy, ServerOptions
+from cim_domain.nats.server.embedded import EmbeddedServer, RestartPolicy, ServerOptions
 
 T = TypeVar("T")
 

@@ -13,7 +13,7 @@ from math import isfinite
 from typing import Annotated, Any, Literal, get_args, get_origin
 from uuid import UUID
 
-from cim_domain.dispatch import parts
+from cim_domain.model.handlers import parts
 
 Value = str | int | float | None
 """What stands in a column."""

@@ -11,9 +11,9 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import CoreSchema
 
 from cim_domain.errors import Failed, Invalid, ModelError
-from cim_domain.projection import ProjectionModel
-from cim_domain.sources import where as where_of
-from cim_domain.view import Scalar, View
+from cim_domain.model.projection import ProjectionModel
+from cim_domain.model.source_location import where as where_of
+from cim_domain.model.view import Scalar, View
 from cim_domain.views.columns import (
     EXACT,
     SEPARATOR,

@@ -12,8 +12,8 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple, Protocol, TypeVar
 
 from cim_domain.errors import CimError
-from cim_domain.projection import ProjectionModel
-from cim_domain.view import View, Views
+from cim_domain.model.projection import ProjectionModel
+from cim_domain.model.view import View, Views
 
 V = TypeVar("V", bound=View)
 

@@ -4,15 +4,15 @@ import asyncio
 from collections.abc import Callable, Iterable, Sequence
 
 from cim_domain.errors import Unavailable
-from cim_domain.projection import ProjectionModel
-from cim_domain.store.around import EventsAround
+from cim_domain.model.projection import ProjectionModel
+from cim_domain.model.view import Views
+from cim_domain.store.decorator import EventsAround
 from cim_domain.store.port import (
     Commit,
     EventStore,
     Position,
     StoreConflict,
 )
-from cim_domain.view import Views
 from cim_domain.views.port import Change, RowKey, V, ViewDatabase, ViewStore
 
 

@@ -2,16 +2,16 @@
 
 from attrs import frozen
 
-from cim_domain.domain import Domain
-from cim_domain.execution import Executor
-from cim_domain.history import (
+from cim_domain.commands.executor import Executor
+from cim_domain.commands.repository import (
     CachingRepository,
     GuessingRepository,
     ReplayingRepository,
     Repository,
 )
-from cim_domain.snapshots import MemorySnapshots, Snapshots, SnapshottingRepository
-from cim_domain.store.grouping import GroupingEvents
+from cim_domain.commands.snapshots import MemorySnapshots, Snapshots, SnapshottingRepository
+from cim_domain.model.domain import Domain
+from cim_domain.store.commit_groups import GroupingEvents
 from cim_domain.store.port import EventStore
 
 

@@ -23,9 +23,9 @@ from cim_domain import (
     evolves,
     projects,
 )
-from cim_domain.deciding import CommandRequest
-from cim_domain.incoming import request_for
-from cim_domain.metadata import utc_now
+from cim_domain.commands.decisions import CommandRequest
+from cim_domain.commands.decoding import request_for
+from cim_domain.model.metadata import utc_now
 
 LIMIT = 1_000_000
 

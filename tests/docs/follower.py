@@ -32,8 +32,8 @@ INTERRUPT = "# Ctrl-C in the first shell"
 SECONDS = 60
 
 _SETTINGS = """
-from cim_domain.nats.config import load_settings
-from cim_domain.settings import load_service_settings
+from cim_domain.nats.config.settings import load_settings
+from cim_domain.service.settings import load_service_settings
 print(load_settings(), load_service_settings())
 """
 

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from cim_domain.nats.server import server_binary
+from cim_domain.nats.server.embedded import server_binary
 
 ROLES = ("service", "client", "reader", "operator")
 INBOXES = {"service": "_INBOX", **{role: f"_INBOX_{role}" for role in ROLES[1:]}}

@@ -15,10 +15,10 @@ from nats.aio.client import Client
 from aggregates.nix.package import CompletePackageBuild, PackageBuildRequested
 from cim_domain import Domain, Process, reacts
 from cim_domain.client import DomainClient
-from cim_domain.nats.client import round_trip
-from cim_domain.nats.config import NatsSettings, load_settings
-from cim_domain.service import Service
-from cim_domain.settings import load_service_settings
+from cim_domain.nats.config.settings import NatsSettings, load_settings
+from cim_domain.nats.connection.connect import round_trip
+from cim_domain.service.service import Service
+from cim_domain.service.settings import load_service_settings
 from tests.docs.production_server import INBOXES, ROLES, password, production_server
 
 CONFIGURATION = Path(__file__).parents[2] / "docs/nats-server.conf"

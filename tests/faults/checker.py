@@ -12,12 +12,13 @@ from typing import Literal
 from attrs import define, frozen
 
 from cim_domain import Domain
-from cim_domain.aggregate import AggregateModel
-from cim_domain.deciding import CommandRequest, Rules, decide_run
-from cim_domain.history import Known, evolve_on
+from cim_domain.commands.decisions import CommandRequest, Rules, decide_run
+from cim_domain.commands.repository import LoadedAggregate, evolve_on
 from cim_domain.identity import caused_id
-from cim_domain.metadata import Metadata, utc_now
-from cim_domain.store.port import EventRecord, Limits
+from cim_domain.model.aggregate import AggregateModel
+from cim_domain.model.metadata import Metadata, utc_now
+from cim_domain.model.records import EventRecord
+from cim_domain.store.port import Limits
 from tests.faults.history import History, Reply, Sent
 
 Kind = Literal["lost", "doubled", "order", "phantom", "gap", "reply", "decision", "stale", "view"]
@@ -140,7 +141,7 @@ def check_decisions(
     for (aggregate, aggregate_id), records in _by_aggregate(log).items():
         model = domain.aggregates[aggregate]
         due = claims.pop(aggregate_id, [])
-        known = Known(model.initial)
+        known = LoadedAggregate(model.initial)
         for _, group in groupby(records, key=lambda one: one.metadata.causation_id):
             _settle(domain, model, known, due)
             events = tuple(group)
@@ -161,7 +162,7 @@ def check_decisions(
     for due in claims.values():
         if due:
             model = domain.aggregates[due[0].sent.message_type.split(".")[0]]
-            _settle(domain, model, Known(model.initial), due)
+            _settle(domain, model, LoadedAggregate(model.initial), due)
             yield from _unfounded(due)
 
 
@@ -220,7 +221,9 @@ def _count(times: Sequence[tuple[float, int]], until: float) -> int:
     return low
 
 
-def _settle(domain: Domain, model: AggregateModel, known: Known, claims: Iterable[_Claim]) -> None:
+def _settle(
+    domain: Domain, model: AggregateModel, known: LoadedAggregate, claims: Iterable[_Claim]
+) -> None:
     """Mark the claims that hold on an aggregate as it is known here."""
     version = known.position.version
     for claim in claims:
@@ -236,7 +239,7 @@ def _settle(domain: Domain, model: AggregateModel, known: Known, claims: Iterabl
 def _leads_to(
     domain: Domain,
     model: AggregateModel,
-    known: Known,
+    known: LoadedAggregate,
     sent: Sent,
     events: Sequence[EventRecord],
 ) -> bool:
@@ -247,13 +250,13 @@ def _leads_to(
 
 
 def _decided(
-    domain: Domain, model: AggregateModel, known: Known, sent: Sent
+    domain: Domain, model: AggregateModel, known: LoadedAggregate, sent: Sent
 ) -> tuple[Sequence[EventRecord], str, str]:
     """Events, status and code that the domain gives on this state."""
     command = domain.commands[sent.message_type].from_wire(sent.data)
     metadata = Metadata.root(sent.command_id, sent.message_type, utc_now(), "checker")
     request = CommandRequest(command, metadata, sent.expected_version)
-    fresh = Known(known.state, known.position)
+    fresh = LoadedAggregate(known.state, known.position)
     (verdict,) = decide_run(Rules(model, utc_now, Limits(), "checker"), fresh, [request])
     if verdict.error is not None:
         return (), verdict.error.status, verdict.error.code

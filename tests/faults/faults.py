@@ -8,9 +8,9 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 from cim_domain.errors import Unavailable
-from cim_domain.nats.jetstream import ApiError
-from cim_domain.nats.server import EmbeddedServer
-from cim_domain.nats.server_directory import DataDirectory
+from cim_domain.nats.jetstream.api import ApiError
+from cim_domain.nats.server.directory import DataDirectory
+from cim_domain.nats.server.embedded import EmbeddedServer
 from cim_domain.testing.cluster import leader_of
 from cim_domain.testing.server import crash, frozen
 from tests.faults.world import World

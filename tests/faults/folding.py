@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Sequence
 
 from cim_domain import Domain, View
-from cim_domain.projection import ProjectionModel
-from cim_domain.store.port import EventRecord
+from cim_domain.model.projection import ProjectionModel
+from cim_domain.model.records import EventRecord
 from cim_domain.views.port import RowKey, ViewDatabase
 from tests.faults.checker import Violation
 from tests.faults.world import last_of

@@ -9,13 +9,13 @@ import random
 import sys
 from datetime import datetime, timedelta
 
-from cim_domain.adapters import Adapters, open_events, open_views
+from cim_domain.cli.log_setup import configure_logging
 from cim_domain.errors import CimError
-from cim_domain.logs import configure_logging
-from cim_domain.metadata import Clock, utc_now
-from cim_domain.nats.config import load_settings
-from cim_domain.running import LOST, run, run_service
-from cim_domain.settings import load_service_settings
+from cim_domain.model.metadata import Clock, utc_now
+from cim_domain.nats.config.settings import load_settings
+from cim_domain.service.adapters import Adapters, open_events, open_views
+from cim_domain.service.runner import LOST, run, run_service
+from cim_domain.service.settings import load_service_settings
 from tests.faults.domain import faults_domain
 from tests.faults.points import Fuse, FusedEvents, FusedLink, FusedReplies, FusedViews
 

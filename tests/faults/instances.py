@@ -12,7 +12,7 @@ from pathlib import Path
 
 from attrs import define, field
 
-from cim_domain.running import LOST
+from cim_domain.service.runner import LOST
 from cim_domain.testing.process import READY, clean_environment
 from tests.faults import bound
 

@@ -11,15 +11,16 @@ from typing import Any
 from attrs import define, frozen
 from nats.aio.msg import Msg
 
-from cim_domain.nats.link import Link
-from cim_domain.observing import NoObserver
-from cim_domain.outcome import Outcome
-from cim_domain.projection import ProjectionModel
-from cim_domain.store.around import EventsAround
-from cim_domain.store.jetstream import BATCH_COMMIT
-from cim_domain.store.port import START, Commit, EventRecord, Position
-from cim_domain.view import Views
+from cim_domain.model.projection import ProjectionModel
+from cim_domain.model.records import EventRecord
+from cim_domain.model.view import Views
+from cim_domain.nats.connection.link import Link
+from cim_domain.observability.observer import NoObserver
+from cim_domain.store.decorator import EventsAround
+from cim_domain.store.jetstream.publications import BATCH_COMMIT
+from cim_domain.store.port import START, Commit, Position
 from cim_domain.views.port import Change, RowKey, V, ViewDatabase, ViewStore
+from cim_domain.wire.outcome import Outcome
 
 POINTS = (
     "append.before",

@@ -4,8 +4,8 @@ import asyncio
 
 from cim_domain.client import DomainClient
 from cim_domain.errors import RequestError, Unavailable
-from cim_domain.nats.jetstream import ApiError, call
-from cim_domain.standing import Standing
+from cim_domain.nats.jetstream.api import ApiError, call
+from cim_domain.wire.command_status import CommandStatus
 from tests.faults.history import UNAVAILABLE, Attempt, History, Reply, Sent
 from tests.faults.wire import Wire
 from tests.faults.workload import PATIENCE, PAUSE
@@ -77,7 +77,7 @@ async def _unsaid(wire: Wire, sent: Sent) -> str:
     return f"not told: {standing.state}; of the consumers {consumers}"
 
 
-def _reply(standing: Standing, at: float) -> Reply:
+def _reply(standing: CommandStatus, at: float) -> Reply:
     outcome = standing.outcome
     assert outcome is not None
     return Reply(

@@ -6,12 +6,12 @@ from uuid import uuid4
 
 from attrs import evolve, field, frozen
 
-from cim_domain.codec import event_headers
-from cim_domain.nats.jetstream import answer_of
-from cim_domain.nats.link import Link
-from cim_domain.store.around import EventsAround
+from cim_domain.model.subjects import Subjects
+from cim_domain.nats.connection.link import Link
+from cim_domain.nats.jetstream.api import answer_of
+from cim_domain.store.decorator import EventsAround
 from cim_domain.store.port import Commit, Position, StoreConflict
-from cim_domain.subjects import Subjects
+from cim_domain.wire.codec import event_headers
 
 _EVERY = 7
 """So often what happens only now and then does."""

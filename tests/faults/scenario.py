@@ -9,9 +9,9 @@ from pathlib import Path
 
 from attrs import define, field, frozen
 
-from cim_domain.running import ENDED
+from cim_domain.model.records import EventRecord
+from cim_domain.service.runner import ENDED
 from cim_domain.store.jetstream import JetStreamEvents
-from cim_domain.store.port import EventRecord
 from cim_domain.testing.records import all_of
 from tests.faults.checker import Violation, check
 from tests.faults.faults import Fault

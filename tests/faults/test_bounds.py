@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from cim_domain.nats.config import load_settings
-from cim_domain.nats.link import Link
-from cim_domain.subjects import Subjects
+from cim_domain.model.subjects import Subjects
+from cim_domain.nats.config.settings import load_settings
+from cim_domain.nats.connection.link import Link
 from cim_domain.testing.server import throwaway_server
 from tests.faults.history import Sent
 from tests.faults.instances import ROOT

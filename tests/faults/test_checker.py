@@ -5,16 +5,16 @@ from collections.abc import Callable
 import pytest
 from attrs import evolve
 
-from cim_domain.execution import Executor
-from cim_domain.history import ReplayingRepository
-from cim_domain.incoming import request_for
-from cim_domain.metadata import Metadata, utc_now
-from cim_domain.outcome import Outcome
+from cim_domain.commands.decoding import request_for
+from cim_domain.commands.executor import Executor
+from cim_domain.commands.repository import ReplayingRepository
+from cim_domain.model.metadata import Metadata, utc_now
+from cim_domain.model.records import EventRecord
 from cim_domain.store.memory import MemoryEvents
-from cim_domain.store.port import EventRecord
 from cim_domain.testing.records import all_of
-from cim_domain.views.memory import MemoryViews
+from cim_domain.views.memory.database import MemoryViews
 from cim_domain.views.port import Change
+from cim_domain.wire.outcome import Outcome
 from tests.cim_domain.tallies import TallyView, numbered
 from tests.faults.checker import check
 from tests.faults.domain import faults_domain

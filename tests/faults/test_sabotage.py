@@ -13,14 +13,14 @@ from uuid import uuid4
 
 import pytest
 
-from cim_domain.adapters import Adapters, open_events
-from cim_domain.nats.config import load_settings
-from cim_domain.nats.link import Link
-from cim_domain.service import Service
-from cim_domain.settings import ServiceSettings, load_service_settings
+from cim_domain.model.subjects import Subjects
+from cim_domain.nats.config.settings import load_settings
+from cim_domain.nats.connection.link import Link
+from cim_domain.service.adapters import Adapters, open_events
+from cim_domain.service.service import Service
+from cim_domain.service.settings import ServiceSettings, load_service_settings
 from cim_domain.store.jetstream import JetStreamEvents
 from cim_domain.store.port import EventStore
-from cim_domain.subjects import Subjects
 from cim_domain.testing.records import all_of
 from tests.faults.checker import check
 from tests.faults.domain import faults_domain

@@ -9,11 +9,11 @@ import orjson
 from attrs import define, field
 from nats.aio.msg import Msg
 
-from cim_domain.codec import COMMAND_ID, ERROR_CODE, EXPECTED_VERSION, MESSAGE_ID
-from cim_domain.nats.connection_events import ConnectionChange
-from cim_domain.nats.link import Link
-from cim_domain.standing import standing_key
-from cim_domain.subjects import Subjects
+from cim_domain.model.subjects import Subjects
+from cim_domain.nats.connection.events import ConnectionChange
+from cim_domain.nats.connection.link import Link
+from cim_domain.wire.codec import COMMAND_ID, ERROR_CODE, EXPECTED_VERSION, MESSAGE_ID
+from cim_domain.wire.command_status import status_key
 from tests.faults.history import Attempt, Kind, Reply, Sent
 
 _PAUSE = 0.05
@@ -85,7 +85,7 @@ class Wire:
             headers[EXPECTED_VERSION] = str(sent.expected_version)
         subject = self.subjects.command(sent.message_type)
         if kind == "submit":
-            headers[MESSAGE_ID] = standing_key(sent.command_id, None)
+            headers[MESSAGE_ID] = status_key(sent.command_id, None)
             subject = self.subjects.submit(sent.message_type)
         try:
             await self.link.client.publish(subject, sent.data, f"{self._inbox}.{token}", headers)

@@ -12,14 +12,14 @@ from urllib.parse import urlsplit
 from attrs import define, field, frozen
 
 from cim_domain import Domain
-from cim_domain.adapters import open_views
-from cim_domain.nats.config import NatsSettings, load_settings
-from cim_domain.nats.link import Link
-from cim_domain.nats.server import EmbeddedServer, RestartPolicy
-from cim_domain.projection import ProjectionModel
-from cim_domain.settings import load_service_settings
-from cim_domain.store.port import EventRecord
-from cim_domain.subjects import Subjects
+from cim_domain.model.projection import ProjectionModel
+from cim_domain.model.records import EventRecord
+from cim_domain.model.subjects import Subjects
+from cim_domain.nats.config.settings import NatsSettings, load_settings
+from cim_domain.nats.connection.link import Link
+from cim_domain.nats.server.embedded import EmbeddedServer, RestartPolicy
+from cim_domain.service.adapters import open_views
+from cim_domain.service.settings import load_service_settings
 from cim_domain.testing.cluster import throwaway_cluster, urls_of
 from cim_domain.testing.server import throwaway_server
 from cim_domain.views.port import ViewDatabase

@@ -14,16 +14,16 @@ import pytest
 
 from cim_domain.cli.places import PACKAGES, find_domains_in
 from cim_domain.client import DomainClient
-from cim_domain.codec import event_headers
 from cim_domain.dead_letters import DeadLetter
-from cim_domain.metadata import Metadata, utc_now
-from cim_domain.nats.config import load_settings
-from cim_domain.nats.dead_letters import StreamDeadLetters
-from cim_domain.nats.link import Link
-from cim_domain.nats.requests import NoAnswer
-from cim_domain.nats.server import find_url
-from cim_domain.subjects import Subjects
+from cim_domain.model.metadata import Metadata, utc_now
+from cim_domain.model.subjects import Subjects
+from cim_domain.nats.config.settings import load_settings
+from cim_domain.nats.connection.link import Link
+from cim_domain.nats.connection.requests import NoAnswer
+from cim_domain.nats.jetstream.dead_letters import StreamDeadLetters
+from cim_domain.nats.server.embedded import find_url
 from cim_domain.testing.process import ServiceProcess, clean_environment, service_process
+from cim_domain.wire.codec import event_headers
 
 T = TypeVar("T")
 NIX = Subjects("nix")

@@ -8,17 +8,17 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from cim_domain.cli.examination import skew
-from cim_domain.cli.views_file import views_file
+from cim_domain.cli.doctor.examination import skew
+from cim_domain.cli.doctor.views_file import views_file
 from cim_domain.dead_letters import DeadLetter
-from cim_domain.nats.config import load_settings
-from cim_domain.nats.dead_letters import StreamDeadLetters, dead_letter_stream
-from cim_domain.nats.jetstream import call
-from cim_domain.nats.streams import ensure_stream
-from cim_domain.settings import load_service_settings
+from cim_domain.nats.config.settings import load_settings
+from cim_domain.nats.jetstream.api import call
+from cim_domain.nats.jetstream.dead_letters import StreamDeadLetters, dead_letter_stream
+from cim_domain.nats.jetstream.streams import ensure_stream
+from cim_domain.service.settings import load_service_settings
 from cim_domain.store.jetstream import event_stream
 from cim_domain.testing.server import server_in_thread
-from cim_domain.views.sqlite_file import APPLICATION
+from cim_domain.views.sql.sqlite_file import APPLICATION
 
 
 def found(ran) -> dict[str, dict[str, str]]:

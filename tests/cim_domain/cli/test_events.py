@@ -8,11 +8,11 @@ from uuid import uuid4
 
 import pytest
 
-from cim_domain.cli.causation import causation_tree
 from cim_domain.cli.output import Output
+from cim_domain.cli.rendering.causation import causation_tree
 from cim_domain.identity import derived_id, fresh_id
-from cim_domain.metadata import Metadata, utc_now
-from cim_domain.store.port import EventRecord
+from cim_domain.model.metadata import Metadata, utc_now
+from cim_domain.model.records import EventRecord
 from cim_domain.testing.process import clean_environment
 
 

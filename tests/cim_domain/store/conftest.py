@@ -2,10 +2,10 @@
 
 import pytest
 
-from cim_domain.nats.link import Link
-from cim_domain.nats.streams import ensure_stream
+from cim_domain.model.subjects import Subjects
+from cim_domain.nats.connection.link import Link
+from cim_domain.nats.jetstream.streams import ensure_stream
 from cim_domain.store.jetstream import JetStreamEvents, event_stream
-from cim_domain.subjects import Subjects
 
 
 @pytest.fixture

@@ -10,18 +10,18 @@ import pytest
 from nats.aio.msg import Msg
 
 from cim_domain.errors import Failed, Unavailable
-from cim_domain.nats.backoff import Backoff
-from cim_domain.nats.client import round_trip
-from cim_domain.nats.config import NatsSettings, load_settings
-from cim_domain.nats.connection_events import ConnectionChange
-from cim_domain.nats.direct import get_range
-from cim_domain.nats.jetstream import call
-from cim_domain.nats.link import Link
-from cim_domain.nats.server import EmbeddedServer
-from cim_domain.nats.streams import ensure_stream
+from cim_domain.model.subjects import Subjects
+from cim_domain.nats.config.backoff import Backoff
+from cim_domain.nats.config.settings import NatsSettings, load_settings
+from cim_domain.nats.connection.connect import round_trip
+from cim_domain.nats.connection.events import ConnectionChange
+from cim_domain.nats.connection.link import Link
+from cim_domain.nats.jetstream.api import call
+from cim_domain.nats.jetstream.direct import get_range
+from cim_domain.nats.jetstream.streams import ensure_stream
+from cim_domain.nats.server.embedded import EmbeddedServer
 from cim_domain.store.jetstream import JetStreamEvents, Patience, event_stream
 from cim_domain.store.port import START, Commit, Position, StoreConflict
-from cim_domain.subjects import Subjects
 from cim_domain.testing.records import all_of, commit, event, following, new_id, stored, take
 from cim_domain.testing.server import crash, frozen, throwaway_server
 

@@ -5,18 +5,18 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
 import pytest
 
-from cim_domain.nats.config import load_settings
-from cim_domain.nats.jetstream import call
-from cim_domain.nats.link import Link
-from cim_domain.nats.server import EmbeddedServer
-from cim_domain.nats.streams import ensure_stream
+from cim_domain.model.subjects import Subjects
+from cim_domain.nats.config.settings import load_settings
+from cim_domain.nats.connection.link import Link
+from cim_domain.nats.jetstream.api import call
+from cim_domain.nats.jetstream.streams import ensure_stream
+from cim_domain.nats.server.embedded import EmbeddedServer
 from cim_domain.store.jetstream import JetStreamEvents, event_stream
 from cim_domain.store.port import START, EventStore, Position, StoreConflict
-from cim_domain.subjects import Subjects
 from cim_domain.testing.cluster import leader_of, throwaway_cluster, urls_of
-from cim_domain.testing.events import PersistentConformance
 from cim_domain.testing.records import all_of, commit, new_id
 from cim_domain.testing.server import crash, in_thread
+from cim_domain.testing.store.conformance import PersistentConformance
 
 pytestmark = pytest.mark.slow
 

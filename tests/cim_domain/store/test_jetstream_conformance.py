@@ -8,15 +8,15 @@ import pytest
 from hypothesis import settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from cim_domain.nats.config import load_settings
-from cim_domain.nats.jetstream import call
-from cim_domain.nats.link import Link
-from cim_domain.nats.streams import ensure_stream
+from cim_domain.model.subjects import Subjects
+from cim_domain.nats.config.settings import load_settings
+from cim_domain.nats.connection.link import Link
+from cim_domain.nats.jetstream.api import call
+from cim_domain.nats.jetstream.streams import ensure_stream
 from cim_domain.store.jetstream import JetStreamEvents, event_stream
 from cim_domain.store.port import EventStore
-from cim_domain.subjects import Subjects
-from cim_domain.testing.events import PersistentConformance
-from cim_domain.testing.store_model import StoreModel
+from cim_domain.testing.store.conformance import PersistentConformance
+from cim_domain.testing.store.state_machine import StoreModel
 
 
 class TestJetStreamEvents(PersistentConformance):

@@ -6,8 +6,8 @@ import pytest
 
 from cim_domain.store.memory import MemoryEvents
 from cim_domain.store.port import START, Limits
-from cim_domain.testing.events import EventStoreConformance
 from cim_domain.testing.records import all_of, commit, following, new_id
+from cim_domain.testing.store.conformance import EventStoreConformance
 
 
 class TestMemoryEvents(EventStoreConformance):

@@ -11,11 +11,11 @@ from uuid import uuid4
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cim_domain.testing.views import Colour, Size, Thing, things
-from cim_domain.view import Page
-from cim_domain.views.memory import MemoryViews
+from cim_domain.model.view import Page
+from cim_domain.testing.views.conformance import Colour, Size, Thing, things
+from cim_domain.views.memory.database import MemoryViews
 from cim_domain.views.port import Change, ViewDatabase, ViewStore
-from cim_domain.views.sql import SqlViews
+from cim_domain.views.sql.database import SqlViews
 
 TEXTS = st.text(st.sampled_from("aAäÄßs%_\\ '\x00\x01\x02\u0308🚀\uffee"), max_size=4)
 KEYS = TEXTS | st.sampled_from(["k1", "k2"])

@@ -4,8 +4,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from cim_domain.testing.views import ViewsConformance
-from cim_domain.views.memory import MemoryViews
+from cim_domain.testing.views.conformance import ViewsConformance
+from cim_domain.views.memory.database import MemoryViews
 from cim_domain.views.port import ViewDatabase
 
 

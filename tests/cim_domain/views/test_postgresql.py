@@ -8,17 +8,25 @@ from uuid import uuid4
 import pytest
 import sqlalchemy as sa
 
+from cim_domain.commands.executor import Executor
+from cim_domain.commands.repository import ReplayingRepository
 from cim_domain.dead_letters import MemoryDeadLetters
 from cim_domain.errors import ConfigurationError, Failed, Unavailable
-from cim_domain.execution import Executor
-from cim_domain.history import ReplayingRepository
-from cim_domain.projecting import OnPoison, ProjectionRunner
+from cim_domain.model.subjects import Subjects
+from cim_domain.projections.runner import OnPoison, ProjectionRunner
 from cim_domain.store.memory import MemoryEvents
-from cim_domain.subjects import Subjects
-from cim_domain.testing.views import Thing, ViewsConformance, keep, named, names, put, things
+from cim_domain.testing.views.conformance import (
+    Thing,
+    ViewsConformance,
+    keep,
+    named,
+    names,
+    put,
+    things,
+)
 from cim_domain.views.layout import UNFIT
 from cim_domain.views.port import CheckpointMoved, ViewDatabase
-from cim_domain.views.sql import SqlViews
+from cim_domain.views.sql.database import SqlViews
 from tests.cim_domain.tallies import Add, TallyView, request, tally_domain
 
 

@@ -15,13 +15,21 @@ import pytest
 import sqlalchemy as sa
 
 from cim_domain.errors import ConfigurationError, Unavailable
-from cim_domain.testing.views import Thing, ViewsConformance, keep, named, names, put, things
+from cim_domain.testing.views.conformance import (
+    Thing,
+    ViewsConformance,
+    keep,
+    named,
+    names,
+    put,
+    things,
+)
 from cim_domain.views.port import CheckpointMoved, ViewDatabase, ViewStore
-from cim_domain.views.sql import SqlViews
-from cim_domain.views.sql_tables import FORMAT
-from cim_domain.views.sql_threads import READERS
-from cim_domain.views.sqlite import READER_CACHE, WRITER_CACHE
-from cim_domain.views.sqlite_file import CHECKED_ALWAYS
+from cim_domain.views.sql.database import SqlViews
+from cim_domain.views.sql.sqlite import READER_CACHE, WRITER_CACHE
+from cim_domain.views.sql.sqlite_file import CHECKED_ALWAYS
+from cim_domain.views.sql.tables import FORMAT
+from cim_domain.views.sql.threads import READERS
 
 
 class TestSqliteViews(ViewsConformance):
@@ -323,8 +331,8 @@ FULL_DISK = """
 import asyncio, resource, sys
 from pathlib import Path
 from cim_domain.errors import Unavailable
-from cim_domain.testing.views import Thing, keep, names, put, things
-from cim_domain.views.sql import SqlViews
+from cim_domain.testing.views.conformance import Thing, keep, names, put, things
+from cim_domain.views.sql.database import SqlViews
 
 async def main():
     database = SqlViews.sqlite(Path(sys.argv[1]), "nix")
@@ -364,8 +372,8 @@ READ_ONLY = """
 import asyncio, os, tempfile
 from pathlib import Path
 from cim_domain.errors import Unavailable
-from cim_domain.testing.views import keep, named, names, things
-from cim_domain.views.sql import SqlViews
+from cim_domain.testing.views.conformance import keep, named, names, things
+from cim_domain.views.sql.database import SqlViews
 
 async def opened(path):
     database = SqlViews.sqlite(path, "nix")
@@ -403,8 +411,8 @@ def test_what_cannot_be_written_is_unavailable_and_works_again_once_it_can() -> 
 KILLED = """
 import asyncio, os, signal, sys
 from pathlib import Path
-from cim_domain.testing.views import keep, named, things
-from cim_domain.views.sql import SqlViews
+from cim_domain.testing.views.conformance import keep, named, things
+from cim_domain.views.sql.database import SqlViews
 
 async def main(path):
     database = SqlViews.sqlite(path, "nix")
@@ -417,9 +425,9 @@ asyncio.run(main(Path(sys.argv[1])))
 RUNNER = """
 import asyncio, sys
 from pathlib import Path
-from cim_domain.testing.views import Thing, put, things
+from cim_domain.testing.views.conformance import Thing, put, things
 from cim_domain.views.port import CheckpointMoved
-from cim_domain.views.sql import SqlViews
+from cim_domain.views.sql.database import SqlViews
 
 async def main(path, commits):
     database = SqlViews.sqlite(path, "nix")

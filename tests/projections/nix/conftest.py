@@ -11,11 +11,11 @@ import pytest
 from attrs import evolve
 
 from cim_domain import Domain, Event, Metadata, caused_id
-from cim_domain.aggregate import Aggregate
 from cim_domain.identity import aggregate_id
-from cim_domain.metadata import Recorded
-from cim_domain.view import View
-from cim_domain.views.memory import MemoryViews
+from cim_domain.model.aggregate import Aggregate
+from cim_domain.model.metadata import Recorded
+from cim_domain.model.view import View
+from cim_domain.views.memory.database import MemoryViews
 from cim_domain.views.port import Change, ViewStore
 
 START = datetime(2026, 1, 1, tzinfo=UTC)

@@ -14,13 +14,13 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from cim_domain.nats.server import ServerOptions, ServerStatus
-from cim_domain.nats.server_process import is_running
+from cim_domain.nats.server.embedded import ServerOptions, ServerStatus
+from cim_domain.nats.server.process import is_running
 
 OWNER = """
 import asyncio, sys
 from pathlib import Path
-from cim_domain.nats.server import EmbeddedServer, ServerOptions
+from cim_domain.nats.server.embedded import EmbeddedServer, ServerOptions
 
 async def main():
     async with EmbeddedServer(ServerOptions(data_directory=Path(sys.argv[1]), port=0)) as server:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from cim_domain.errors import ConfigurationError
-from cim_domain.nats.server import EmbeddedServer, find_url, server_binary
+from cim_domain.nats.server.embedded import EmbeddedServer, find_url, server_binary
 from tests.cim_domain.nats.server.serving import options, owner_process, port_of
 
 

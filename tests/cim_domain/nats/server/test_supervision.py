@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from cim_domain.errors import ConfigurationError
-from cim_domain.nats import server_launch
-from cim_domain.nats.server import (
+from cim_domain.nats.server import launch
+from cim_domain.nats.server.embedded import (
     EmbeddedServer,
     RestartPolicy,
     ServerStatus,
@@ -184,7 +184,7 @@ class TestStopping:
     @linux_only
     async def test_it_does_not_begin_when_the_owner_is_gone_already(self, data: Path) -> None:
         child = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-IS", server_launch.__file__),
+            *(sys.executable, "-IS", launch.__file__),
             *(str(os.getppid()), str(server_binary()), str(data)),
             stderr=PIPE,
         )

@@ -1,0 +1,94 @@
+"""`doctor`: looks at everything that a service needs, and says what to do."""
+
+from typing import Annotated
+
+import typer
+
+from cim_domain.cli.doctor.examination import (
+    clock,
+    consumers,
+    dead_letters,
+    jetstream,
+    service,
+    streams,
+    version,
+)
+from cim_domain.cli.doctor.findings import Finding, lines, report, worst
+from cim_domain.cli.doctor.views_file import views_file
+from cim_domain.cli.options import Config, DataDirectory, Debug, Json, Timeout, Url
+from cim_domain.cli.session import UNREACHABLE, Refused, Session
+from cim_domain.errors import Unavailable
+from cim_domain.model.subjects import Subjects
+from cim_domain.nats.config.settings import NatsSettings
+from cim_domain.nats.connection.link import Link
+from cim_domain.service.settings import ServiceSettings, load_service_settings
+
+
+def doctor(
+    domain: Annotated[
+        str | None,
+        typer.Argument(metavar="[DOMAIN]", help="Look at this domain's streams and service, too."),
+    ] = None,
+    *,
+    url: Url = None,
+    data_directory: DataDirectory = None,
+    config: Config = None,
+    timeout: Timeout = None,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Look at server, streams, service, consumers and views, and say what to do.
+
+    [bold]Examples[/bold]
+
+      cim-domain doctor
+
+      cim-domain doctor nix --url nats://nats.example.org:4222
+
+    Nothing is changed. Each line is ok, warn or fail. Exit codes: 0 ok, also with warnings; 1
+    something fails; 3 no server.
+    """
+    session = Session(url, data_directory, config, timeout, json=json, debug=debug)
+
+    async def work() -> None:
+        nats, settings = session.settings(), load_service_settings()
+        subjects = Subjects(domain, nats.subject_prefix) if domain else None
+        findings = [views_file(settings, nats, subjects.domain)] if subjects else []
+        try:
+            async with session.link(nats) as link:
+                findings = [*await _over(link, subjects, nats, settings), *findings]
+        except Unavailable as error:
+            message, _, advice = error.message.partition("\n")
+            findings = [Finding("server", "fail", message, advice), *findings]
+            _show(session, findings)
+            raise typer.Exit(UNREACHABLE) from error
+        _show(session, findings)
+        if worst(findings) == "fail":
+            raise Refused
+
+    session.run(work)
+
+
+async def _over(
+    link: Link, subjects: Subjects | None, nats: NatsSettings, settings: ServiceSettings
+) -> list[Finding]:
+    findings = [version(link), await jetstream(link)]
+    if findings[-1].status != "ok":
+        return findings
+    findings.append(await clock(link))
+    if subjects is None:
+        return findings
+    return [
+        *findings,
+        *await streams(link, subjects, nats.replicas),
+        await service(link, subjects),
+        *await consumers(link, subjects, settings.lag_allowed),
+        await dead_letters(link, subjects),
+    ]
+
+
+def _show(session: Session, findings: list[Finding]) -> None:
+    if session.json:
+        session.output.document(report(findings))
+    else:
+        session.output.show(lines(findings))

@@ -1,0 +1,1 @@
+"""Commands that are stored first: carried out later, looked at, cancelled."""

@@ -1,0 +1,113 @@
+"""Commands that are stored first: the stream they wait in, and how they are read from it.
+
+A command on ``nix.submit.flake.create`` is carried out as soon as somebody can. One that is
+scheduled waits on ``nix.schedule.{command id}`` until the server itself moves it there.
+"""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+from cim_domain.commands.decoding import NOT_A_REQUEST, command_metadata, refuse_delivery
+from cim_domain.errors import Invalid
+from cim_domain.identity import NAMESPACE, canonical_id, derived_id
+from cim_domain.model.metadata import Clock, Metadata
+from cim_domain.nats.connection.hardened_client import UNREADABLE_HEADERS
+from cim_domain.nats.jetstream.api import NANOSECONDS
+from cim_domain.nats.jetstream.streams import StreamDefinition
+from cim_domain.nats.jetstream.subscriber import Received
+from cim_domain.wire.codec import (
+    COMMAND_ID,
+    EVENT_ID,
+    MESSAGE_ID,
+    bad_header,
+    read_time,
+    write_time,
+)
+
+SCHEDULE = "Nats-Schedule"
+TARGET = "Nats-Schedule-Target"
+SCHEDULER = "Nats-Scheduler"
+"""On what was scheduled: the subject on which it waited."""
+
+EXPECTED_SEQUENCE = "Nats-Expected-Last-Subject-Sequence"
+
+LATEST = datetime(2262, 4, 11, tzinfo=UTC)
+"""Servers count nanoseconds in 64 bits; what is later than these can tell happens at once."""
+
+_EXPECTED_STREAM = "Nats-Expected-Stream"
+_AT = "@at "
+_DUPLICATE_WINDOW = 120
+
+
+def command_stream(
+    name: str, submissions: str, schedules: str, replicas: int = 1
+) -> StreamDefinition:
+    """The work queue of the commands on `submissions`, and of those on `schedules` before."""
+    return StreamDefinition(
+        name,
+        {
+            "subjects": [submissions, schedules],
+            "storage": "file",
+            "retention": "workqueue",
+            "num_replicas": replicas,
+            "duplicate_window": _DUPLICATE_WINDOW * NANOSECONDS,
+            "allow_direct": True,
+            "allow_msg_schedules": True,
+        },
+    )
+
+
+def schedule_headers(at: datetime, target: str) -> dict[str, str]:
+    """What makes the server move a message to `target` at a time, if it is the first to wait."""
+    return {SCHEDULE: f"{_AT}{write_time(at)}", TARGET: target, EXPECTED_SEQUENCE: "0"}
+
+
+def scheduled_time(headers: Mapping[str, str]) -> datetime | None:
+    """When a message that waits is due; None for another kind of schedule."""
+    kind, at, time = headers.get(SCHEDULE, "").partition(_AT)
+    try:
+        return read_time(time) if at and not kind else None
+    except ValueError:
+        return None
+
+
+def submitted_metadata(
+    message_type: str, received: Received, stream_id: str, clock: Clock
+) -> Metadata:
+    """What the headers of a stored command tell; the same ones whenever it is delivered.
+
+    Its id is in ``X-Command-ID``; or else the one it was scheduled under; or its ``Nats-Msg-Id``,
+    if that is a UUID; or else it follows from its place in the stream `stream_id`. Raises
+    `Invalid`; with the code ``not_a_request`` for what no client has submitted.
+    """
+    headers = received.headers
+    if UNREADABLE_HEADERS in headers:
+        raise Invalid("the headers cannot be read", code="bad_header")
+    # nats-py and others put this one on what is published to a stream.
+    refuse_delivery({name: "" for name in headers if name != _EXPECTED_STREAM}, "")
+    if EVENT_ID in headers:
+        raise Invalid("this is an event, not a command of a client", code=NOT_A_REQUEST)
+    scheduled = _uuid(headers.get(SCHEDULER, "").rpartition(".")[2])
+    place = derived_id(stream_id, f"message {received.sequence}")
+    made = scheduled or _uuid(headers.get(MESSAGE_ID, "")) or place
+    metadata = command_metadata(message_type, headers, lambda: made, clock)
+    if SCHEDULER in headers and metadata.message_id != scheduled:
+        raise bad_header(COMMAND_ID, "expected the id under which the command was scheduled")
+    return metadata
+
+
+def stream_id(name: str, created: str) -> str:
+    """What ids of commands without one are derived from; another when the stream is made anew."""
+    return derived_id(str(NAMESPACE), f"{name} {created}")
+
+
+def stored_as(headers: Mapping[str, str]) -> str | None:
+    """The id that the headers of a stored command give it, as far as they do."""
+    return _uuid(headers.get(COMMAND_ID) or headers.get(MESSAGE_ID, ""))
+
+
+def _uuid(text: str) -> str | None:
+    try:
+        return canonical_id(text)
+    except ValueError:
+        return None

@@ -1,0 +1,1 @@
+"""The write side: commands are read, decided about, carried out and remembered."""

@@ -1,0 +1,198 @@
+"""Deciding about the commands that wait for one aggregate, one after another, as one commit.
+
+Pure: from what is known of the aggregate and the commands to what is to be stored and answered.
+Each command is decided on the state that those before it will leave.
+"""
+
+import logging
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+
+from attrs import frozen
+
+from cim_domain.commands.processed_commands import ProcessedCommand
+from cim_domain.commands.repository import LoadedAggregate, evolve_on
+from cim_domain.errors import Conflict, Failed, RequestError
+from cim_domain.identity import caused_id
+from cim_domain.model.aggregate import Aggregate, AggregateModel
+from cim_domain.model.messages import Command, Event
+from cim_domain.model.metadata import Clock, Metadata
+from cim_domain.model.records import EventRecord
+from cim_domain.store.port import Limits
+from cim_domain.wire.outcome import Outcome
+
+logger = logging.getLogger("cim_domain.commands")
+
+NOTHING_KEPT: Mapping[str, Outcome] = MappingProxyType({})
+
+
+@frozen
+class CommandRequest:
+    """A command with its metadata, and the version its sender expects the aggregate to have.
+
+    Nobody but the service knows the id of one that is not `repeatable`, so it cannot come again.
+    """
+
+    command: Command
+    metadata: Metadata
+    expected_version: int | None = None
+    repeatable: bool = True
+
+
+@frozen(kw_only=True)
+class Decision:
+    """What was decided about one command: an error, or events, of which there may be none.
+
+    `states` are the aggregate's after each of the events. For a command that was carried out
+    before, `done` is what it did, and for one that left no trace then, `kept` is what it was
+    answered; for one that comes twice in this run, `first` is the verdict about it.
+    """
+
+    request: CommandRequest
+    events: tuple[EventRecord, ...] = ()
+    states: tuple[Aggregate, ...] = ()
+    error: RequestError | None = None
+    done: ProcessedCommand | None = None
+    kept: Outcome | None = None
+    first: "Decision | None" = None
+
+    @property
+    def traceless(self) -> bool:
+        """Whether this is the last word on a command, and the log will not have it."""
+        if self.events or self.done or self.kept or self.first:
+            return False
+        return self.error is None or self.error.status in {"rejected", "conflict"}
+
+
+@frozen
+class Rules:
+    """What decisions about one kind of aggregate go by."""
+
+    model: AggregateModel
+    clock: Clock
+    limits: Limits
+    source: str
+    """The service, for the events' metadata."""
+
+
+def decide_run(
+    rules: Rules,
+    known: LoadedAggregate,
+    requests: Sequence[CommandRequest],
+    kept: Mapping[str, Outcome] = NOTHING_KEPT,
+) -> tuple[Decision, ...]:
+    """Decide about commands to one aggregate, as many of them as one commit can hold.
+
+    The first is always decided; those without a verdict are left for the next run. `kept` has by
+    the command's id what those were answered that left no trace; what the log has goes before.
+    """
+    verdicts: list[Decision] = []
+    seen: dict[str, Decision] = {}
+    state, version, stored = known.state, known.position.version, 0
+    for request in requests:
+        command_id = request.metadata.message_id
+        if done := known.commands.get(command_id):
+            verdict = Decision(request=request, done=done)
+        elif before := kept.get(command_id):
+            verdict = Decision(request=request, kept=before)
+        elif command_id in seen:
+            verdict = Decision(request=request, first=seen[command_id])
+        else:
+            verdict = _decide(rules, state, version, request)
+        if stored and stored + len(verdict.events) > rules.limits.events:
+            break
+        if verdict.events:
+            state = verdict.states[-1]
+            version += len(verdict.events)
+            stored += len(verdict.events)
+        seen.setdefault(command_id, verdict)
+        verdicts.append(verdict)
+    return tuple(verdicts)
+
+
+def _decide(rules: Rules, state: Aggregate, version: int, request: CommandRequest) -> Decision:
+    expected = request.expected_version
+    if expected is not None and expected != version:
+        return Decision(
+            request=request,
+            error=Conflict(
+                f"the {rules.model.name} is at version {version}, not {expected}: read it again",
+                details={"expected_version": expected, "version": version},
+            ),
+        )
+    metadata = request.metadata
+    try:
+        events = rules.model.decide(state, request.command, metadata)
+        records = tuple(
+            _record(
+                rules, metadata, event, version + place, caused_id(metadata.message_id, place - 1)
+            )
+            for place, event in enumerate(events, 1)
+        )
+        _check_limits(rules.limits, records)
+        return Decision(
+            request=request, events=records, states=_states(rules.model, state, events, records)
+        )
+    except RequestError as error:
+        return Decision(request=request, error=error)
+    except Exception as error:
+        # The mistake is the model's, and this command's alone; the log has the trace.
+        logger.exception("deciding about %s failed", metadata.message_type)
+        return Decision(
+            request=request,
+            error=Failed(
+                f"deciding about {metadata.message_type} failed: {type(error).__name__};"
+                " the service's log says more"
+            ),
+        )
+
+
+def _record(
+    rules: Rules, cause: Metadata, event: Event, version: int, event_id: str
+) -> EventRecord:
+    return EventRecord(
+        Metadata(
+            message_id=event_id,
+            message_type=event.message_type,
+            correlation_id=cause.correlation_id,
+            causation_id=cause.message_id,
+            timestamp=rules.clock(),
+            source=rules.source,
+            aggregate_id=cause.aggregate_id,
+            aggregate_version=version,
+            schema_version=event.schema_version,
+            organization_id=cause.organization_id,
+            trace_parent=cause.trace_parent,
+        ),
+        event.to_wire(),
+    )
+
+
+def _check_limits(limits: Limits, records: Sequence[EventRecord]) -> None:
+    if len(records) > limits.events:
+        raise Failed(
+            f"the command leads to {len(records)} events; at most {limits.events} fit in a commit",
+            code="too_many_events",
+            details={"events": len(records), "limit": limits.events},
+        )
+    for record in records:
+        if len(record.data) > limits.event_bytes:
+            raise Failed(
+                f"the {record.metadata.message_type} it leads to has {len(record.data)} bytes;"
+                f" at most {limits.event_bytes} are stored",
+                code="too_large",
+                details={"bytes": len(record.data), "limit": limits.event_bytes},
+            )
+
+
+def _states(
+    model: AggregateModel,
+    state: Aggregate,
+    events: Sequence[Event],
+    records: Sequence[EventRecord],
+) -> tuple[Aggregate, ...]:
+    states = []
+    for event, record in zip(events, records, strict=True):
+        state = evolve_on(model, state, event, record.metadata)
+        states.append(state)
+    return tuple(states)

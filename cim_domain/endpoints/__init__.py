@@ -1,0 +1,1 @@
+"""What answers on subjects: commands, queries, health, replays of dead letters."""

@@ -1,0 +1,168 @@
+"""Answering queries: from the views of the projection that takes the query."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from time import perf_counter
+from typing import Any
+
+import orjson
+from attrs import frozen
+
+from cim_domain.commands.decoding import organization, read_message, refuse_delivery
+from cim_domain.errors import Busy, Failed, NotFound, RequestError, Unavailable
+from cim_domain.model.domain import Domain
+from cim_domain.model.messages import Query
+from cim_domain.model.subjects import Subjects
+from cim_domain.nats.services.responder import Request, Response
+from cim_domain.observability.observer import NoObserver, Observer
+from cim_domain.projections.runner import ProjectionRunner
+from cim_domain.views.generations import VIEWS_REPLACED
+from cim_domain.wire.codec import MIN_SEQUENCE, SEQUENCE, error_headers, whole_number
+
+logger = logging.getLogger("cim_domain.queries")
+
+
+@frozen
+class Reply:
+    """What goes back to whoever asked."""
+
+    data: bytes
+    headers: Mapping[str, str]
+    problem: str | None = None
+    code: str | None = None
+    """Of an error."""
+
+    @classmethod
+    def error(cls, error: RequestError) -> "Reply":
+        """``{"error": {code, message, details}}``, and the headers of an error in NATS services."""
+        return cls(
+            orjson.dumps({"error": error.as_dict()}),
+            error_headers(error.http, error.message),
+            error.message,
+            error.code,
+        )
+
+
+@frozen
+class OwnQuery:
+    """A query that the service answers itself, whatever the domain.
+
+    `answer` is given the query and the organization on whose behalf it is asked; what it returns
+    fits into JSON.
+    """
+
+    query: type[Query]
+    answer: Callable[[Any, str | None], Awaitable[Any]]
+
+
+class Answerer:
+    """Answers the queries of a domain from its projections' runners.
+
+    `own` are those, by type, that the service answers itself.
+    `limit` is how many may be worked on at a time, `wait` how many seconds one may wait for views
+    that are behind, `patience` how many seconds one may take altogether.
+    """
+
+    def __init__(
+        self,
+        domain: Domain,
+        runners: Mapping[str, ProjectionRunner],
+        *,
+        limit: int = 1_000,
+        wait: float = 5.0,
+        patience: float = 30.0,
+        own: Mapping[str, OwnQuery] | None = None,
+        observer: Observer | None = None,
+    ) -> None:
+        self._domain = domain
+        self._own = own or {}
+        self._runners = runners
+        self._limit = limit
+        self._wait = wait
+        self._patience = patience
+        self._observer = observer or NoObserver()
+        self._in_flight = 0
+
+    @property
+    def in_flight(self) -> int:
+        """How many queries are being answered."""
+        return self._in_flight
+
+    async def answer(self, message_type: str, headers: Mapping[str, str], data: bytes) -> Reply:
+        """The reply to a query. What goes wrong is in the reply."""
+        started = perf_counter()
+        reply = await self._reply(message_type, headers, data)
+        self._observer.query(message_type, reply.code, perf_counter() - started)
+        return reply
+
+    async def _reply(self, message_type: str, headers: Mapping[str, str], data: bytes) -> Reply:
+        if self._in_flight >= self._limit:
+            return Reply.error(Busy(f"{self._in_flight} queries are in flight; ask again later"))
+        self._in_flight += 1
+        try:
+            async with asyncio.timeout(self._patience):
+                return await self._answer(message_type, headers, data)
+        except RequestError as error:
+            return Reply.error(error)
+        except TimeoutError:
+            return Reply.error(
+                Failed(f"the query took longer than {self._patience:g} s", code="timeout")
+            )
+        except Exception as error:
+            logger.exception("answering %s failed", message_type)
+            return Reply.error(
+                Failed(f"answering failed: {type(error).__name__}; the service's log says more")
+            )
+        finally:
+            self._in_flight -= 1
+
+    async def _answer(self, message_type: str, headers: Mapping[str, str], data: bytes) -> Reply:
+        if own := self._own.get(message_type):
+            asked = read_message(own.query, data or b"{}")
+            return Reply(orjson.dumps(await own.answer(asked, organization(headers))), {})
+        found = self._domain.queries.get(message_type)
+        if found is None:
+            raise NotFound(
+                f"there is no query {message_type[:200]!r} in the domain {self._domain.name!r}",
+                code="unknown_query",
+            )
+        model, answer = found
+        organization_id = organization(headers)
+        min_sequence = whole_number(headers, MIN_SEQUENCE) or 0
+        query = read_message(answer.query, data or b"{}")
+        runner = self._runners[model.name]
+        reading = await runner.reading(organization_id, min_sequence, self._wait)
+        try:
+            result = await answer.ask(query, reading.views)
+        except Unavailable as error:
+            if error.code != VIEWS_REPLACED or not await runner.reopened(self._wait):
+                raise
+            reading = await runner.reading(organization_id, min_sequence, self._wait)
+            result = await answer.ask(query, reading.views)
+        return Reply(answer.result.dump_json(result), {SEQUENCE: str(reading.sequence)})
+
+
+class QueryHandler:
+    """Answers ``nix.query.>``."""
+
+    def __init__(self, subjects: Subjects, answerer: Answerer) -> None:
+        self._subjects = subjects
+        self._answerer = answerer
+
+    async def handle(self, request: Request) -> Response:
+        """Answer the query."""
+        try:
+            refuse_delivery(request.headers, request.reply)
+        except RequestError as error:
+            return self.error(error)
+        message_type = self._subjects.type_in(request.subject)
+        return _of_reply(await self._answerer.answer(message_type, request.headers, request.data))
+
+    def error(self, error: RequestError) -> Response:
+        """The response that words an error."""
+        return _of_reply(Reply.error(error))
+
+
+def _of_reply(reply: Reply) -> Response:
+    return Response(reply.data, reply.headers, reply.problem)

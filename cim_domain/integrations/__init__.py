@@ -1,0 +1,1 @@
+"""Glue to what others run: metrics for Prometheus."""

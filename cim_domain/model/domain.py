@@ -1,0 +1,284 @@
+"""A domain: its aggregates, projections and processes, put together and checked.
+
+    nix = Domain("nix", aggregates=[Flake, Package], projections=[Flakes()])
+
+Whatever is wrong in the model is found here, before anything runs. A domain named `nix` can also be
+found by its packages, `aggregates.nix` and `projections.nix`: see `Domain.find`.
+"""
+
+import importlib
+import pkgutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType, ModuleType
+from typing import Any, Self, TypeVar
+
+from cim_domain.errors import Failed, ModelError
+from cim_domain.identity import aggregate_id
+from cim_domain.model.aggregate import Aggregate, AggregateModel, read_aggregate
+from cim_domain.model.messages import Command, Event, Message, Query
+from cim_domain.model.metadata import Metadata
+from cim_domain.model.naming import declared_beside
+from cim_domain.model.process import Process, ProcessModel, read_process
+from cim_domain.model.projection import Answer, Projection, ProjectionModel, read_projection
+from cim_domain.model.source_location import where
+from cim_domain.model.subjects import require_name
+
+RESERVED = "command"
+"""The aggregate of messages that are about commands themselves: ``nix.query.command.status``."""
+
+T = TypeVar("T")
+M = TypeVar("M", bound=Message)
+
+
+class Domain:
+    """The registry of one domain. Raises `ModelError` for any mistake in the model."""
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        aggregates: Iterable[type[Aggregate]] = (),
+        projections: Iterable[Projection] = (),
+        processes: Iterable[Process] = (),
+    ) -> None:
+        require_name(name, "domain")
+        self.name = name
+        self.aggregates: Mapping[str, AggregateModel] = MappingProxyType(
+            _by_name((read_aggregate(cls), cls) for cls in aggregates)
+        )
+        self.projections: Mapping[str, ProjectionModel] = MappingProxyType(
+            _by_name((read_projection(one), type(one)) for one in projections)
+        )
+        self.processes: Mapping[str, ProcessModel] = MappingProxyType(
+            _by_name((read_process(one), type(one)) for one in processes)
+        )
+        self.commands: Mapping[str, type[Command]] = MappingProxyType(
+            _by_type(command for model in self.aggregates.values() for command in model.commands)
+        )
+        self.events: Mapping[str, type[Event]] = MappingProxyType(
+            _by_type(event for model in self.aggregates.values() for event in model.events)
+        )
+        self.queries: Mapping[str, tuple[ProjectionModel, Answer]] = MappingProxyType(
+            dict(self._queries())
+        )
+        for event in self.events.values():
+            _check_upcasters(event)
+        self._check_reserved()
+        self._check_owners()
+        self._check_reads()
+        self._check_commands_known()
+        self._check_queries_answered()
+
+    @classmethod
+    def find(cls, name: str) -> Self:
+        """The domain that the packages ``aggregates.{name}`` and ``projections.{name}`` are.
+
+        Every aggregate, projection and process class that one of their modules defines belongs to
+        it. Projections and processes are made without arguments.
+        """
+        require_name(name, "domain")
+        written = tuple(_modules(f"aggregates.{name}"))
+        read = tuple(_modules(f"projections.{name}"))
+        if not written:
+            raise ModelError(
+                f"there is no domain {name!r}: expected a package aggregates/{name} where Python"
+                " finds modules (the working directory is one such place)"
+            )
+        return cls(
+            name,
+            aggregates=_defined(written, Aggregate),
+            projections=[made() for made in _defined(read, Projection)],
+            processes=[made() for made in _defined((*written, *read), Process)],
+        )
+
+    def aggregate_of(self, message: type[Command | Event]) -> AggregateModel:
+        """The aggregate that a message belongs to."""
+        return self.aggregates[message.message_type.split(".")[0]]
+
+    def id_for(self, command: Command, organization_id: str | None = None) -> str:
+        """The id of the aggregate that a command is for."""
+        model = self.aggregate_of(type(command))
+        return aggregate_id(self.name, organization_id, model.name, model.key_of(command))
+
+    def read_event(self, metadata: Metadata, data: bytes) -> Event:
+        """The event in a record of the log, in the shape that the code knows today.
+
+        Raises `Failed` where the code cannot know: ``unknown_event`` for a type it does not have,
+        ``newer_event`` for a version after its own, ``corrupt_event`` where the data do not fit,
+        ``foreign_event`` for a message that the kit has not written.
+        """
+        event = self.events.get(metadata.message_type)
+        if not metadata.aggregate_version:
+            raise Failed(
+                f"the message at sequence {metadata.sequence} is no event that this kit has"
+                " written: its headers are missing or at odds with its subject",
+                code="foreign_event",
+                details=_place(metadata),
+            )
+        if event is None:
+            raise Failed(
+                f"the log holds an event of type {metadata.message_type!r} (sequence"
+                f" {metadata.sequence}), which this code does not know: run a newer one",
+                code="unknown_event",
+                details=_place(metadata),
+            )
+        if metadata.schema_version > event.schema_version:
+            raise Failed(
+                f"the log holds {metadata.message_type} in version {metadata.schema_version}"
+                f" (sequence {metadata.sequence}); this code knows up to version"
+                f" {event.schema_version}: run a newer one",
+                code="newer_event",
+                details=_place(metadata),
+            )
+        try:
+            return event.from_log(data, metadata.schema_version)
+        except Exception as error:  # upcasters are the model's: whatever they raise
+            raise Failed(
+                f"{metadata.message_type} at sequence {metadata.sequence} cannot be read:"
+                f" {type(error).__name__}",
+                code="corrupt_event",
+                details=_place(metadata),
+            ) from error
+
+    def _queries(self) -> Iterator[tuple[str, tuple[ProjectionModel, Answer]]]:
+        seen: dict[str, type[Query]] = {}
+        for model in self.projections.values():
+            for query, answer in model.queries.items():
+                for name in (query.message_type, *query.aliases):
+                    if name in seen:
+                        raise ModelError(
+                            f"{where(query)} and {where(seen[name])} are both asked as {name!r}"
+                        )
+                    seen[name] = query
+                    yield name, (model, answer)
+
+    def _check_reserved(self) -> None:
+        """What every domain's service answers itself stays its own."""
+        reserved = [where(model.cls) for name, model in self.aggregates.items() if name == RESERVED]
+        reserved += [
+            where(answer.query)
+            for name, (_, answer) in self.queries.items()
+            if name.split(".")[0] == RESERVED
+        ]
+        for place in reserved:
+            raise ModelError(
+                f"{place}: {RESERVED}.status and {RESERVED}.cancel are about the commands of every"
+                f" domain, so no aggregate is called {RESERVED!r}: use another name"
+            )
+
+    def _check_owners(self) -> None:
+        """Whatever is declared beside an aggregate is of one that is declared there."""
+        for model in self.aggregates.values():
+            owners = {one.aggregate_name for one in declared_beside(model.cls, Aggregate)}
+            messages: list[type[Message]] = [
+                *declared_beside(model.cls, Command),
+                *declared_beside(model.cls, Event),
+            ]
+            for message in messages:
+                if message.message_type and message.message_type.split(".")[0] not in owners:
+                    raise ModelError(
+                        f"{where(message)} has the type {message.message_type!r}, which is of no"
+                        f" aggregate declared beside it, as {where(model.cls)} is"
+                    )
+
+    def _check_reads(self) -> None:
+        known = set(self.events.values())
+        reads: list[tuple[type, Iterable[type[Event]]]] = [
+            *((type(model.projection), model.events) for model in self.projections.values()),
+            *((type(model.process), model.events) for model in self.processes.values()),
+        ]
+        for reader, events in reads:
+            for event in events:
+                if event not in known:
+                    raise ModelError(
+                        f"{where(reader)}: {where(event)} is an event of no aggregate"
+                        f" of the domain {self.name!r}"
+                    )
+
+    def _check_commands_known(self) -> None:
+        known = set(self.commands.values())
+        for model in self.processes.values():
+            for command in model.commands:
+                if command is not Command and command not in known:
+                    raise ModelError(
+                        f"{where(type(model.process))}: {where(command)} is a command of no"
+                        f" aggregate of the domain {self.name!r}"
+                    )
+
+    def _check_queries_answered(self) -> None:
+        answered = {answer.query for _, answer in self.queries.values()}
+        for model in self.projections.values():
+            for query in declared_beside(type(model.projection), Query):
+                if query.message_type and query not in answered:
+                    raise ModelError(f"no @answers method for the query {where(query)}")
+
+
+def _place(metadata: Metadata) -> dict[str, Any]:
+    return {
+        "type": metadata.message_type,
+        "version": metadata.schema_version,
+        "sequence": metadata.sequence,
+    }
+
+
+def _by_name(models: Iterable[tuple[Any, type]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    places: dict[str, type] = {}
+    for model, cls in models:
+        if model.name in found:
+            raise ModelError(
+                f"{where(places[model.name])} and {where(cls)} have the same name {model.name!r}"
+            )
+        found[model.name] = model
+        places[model.name] = cls
+    return found
+
+
+def _by_type(messages: Iterable[type[M]]) -> dict[str, type[M]]:
+    found: dict[str, type[M]] = {}
+    for message in messages:
+        other = found.setdefault(message.message_type, message)
+        if other is not message:
+            raise ModelError(
+                f"{where(other)} and {where(message)} have the same type {message.message_type!r}"
+            )
+    return found
+
+
+def _check_upcasters(event: type[Event]) -> None:
+    for version in range(1, event.schema_version):
+        if version not in event.upcasters:
+            raise ModelError(f"{where(event)}: no upcaster from version {version}")
+    for version in event.upcasters:
+        if not 1 <= version < event.schema_version:
+            raise ModelError(
+                f"{where(event)}: an upcaster from version {version}, but the event is of"
+                f" version {event.schema_version}"
+            )
+
+
+def _modules(package_name: str) -> Iterator[ModuleType]:
+    try:
+        package = importlib.import_module(package_name)
+    except ModuleNotFoundError as error:
+        if error.name and package_name.startswith(error.name):
+            return
+        raise
+    yield package
+    for found in pkgutil.walk_packages(package.__path__, f"{package_name}."):
+        yield importlib.import_module(found.name)
+
+
+def _defined(modules: Sequence[ModuleType], base: type[T]) -> list[type[T]]:
+    names = {module.__name__ for module in modules}
+    found = {
+        value: None
+        for module in modules
+        for value in vars(module).values()
+        if isinstance(value, type)
+        and issubclass(value, base)
+        and value is not base
+        and value.__module__ in names
+        and not value.__name__.startswith("_")
+    }
+    return list(found)

@@ -1,0 +1,135 @@
+"""Commands, events and queries: frozen pydantic models that are declared with their type.
+
+    class CreateFlake(Command, type="flake.create"):
+        path: str
+
+A type is ``aggregate.action`` in lower snake case. Together with the domain's name it gives the
+subject, so neither is ever written twice. A class without a type is a base for others: it may hold
+the fields they share and is never sent.
+"""
+
+import re
+from collections.abc import Callable
+from typing import Any, ClassVar, Self
+
+from pydantic import BaseModel, ConfigDict
+from pydantic_core import from_json, to_json
+
+from cim_domain.errors import ModelError
+from cim_domain.model.source_location import where
+
+_TYPE = re.compile(r"[a-z][a-z0-9_]*\.[a-z][a-z0-9_]*")
+
+Json = dict[str, Any]
+Upcaster = Callable[[Json], Json]
+
+
+class Message(BaseModel):
+    """What commands, events and queries have in common: a type, and fields that never change."""
+
+    # JSON has no NaN: it would be stored as null, and never be read again.
+    model_config = ConfigDict(frozen=True, hide_input_in_errors=True, allow_inf_nan=False)
+
+    message_type: ClassVar[str] = ""
+
+    def __init_subclass__(cls, *, type: str | None = None, **kwargs: Any) -> None:  # noqa: A002
+        super().__init_subclass__(**kwargs)
+        if type is not None and not _TYPE.fullmatch(type):
+            raise ModelError(
+                f"{where(cls)}: type {type!r} is not of the form aggregate.action, lower snake case"
+            )
+        cls.message_type = type or ""
+
+    @classmethod
+    def from_wire(cls, data: bytes) -> Self:
+        """Read the JSON of a message as a client sent it: nothing is coerced.
+
+        Raises pydantic's `ValidationError`.
+        """
+        # As `model_validate_json`, which every message would pay for with a call more.
+        message: Self = cls.__pydantic_validator__.validate_json(data, strict=True)
+        return message
+
+    def to_wire(self) -> bytes:
+        """Write the message's own fields as JSON."""
+        return self.__pydantic_serializer__.to_json(self)
+
+
+class Command(Message):
+    """Something a client wants done; the aggregate that its type names decides about it."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class Query(Message):
+    """A question that a projection answers from its views.
+
+    `aliases` are further types under which clients may ask the same.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    aliases: ClassVar[tuple[str, ...]] = ()
+
+    def __init_subclass__(cls, *, aliases: tuple[str, ...] = (), **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        for alias in aliases:
+            if not _TYPE.fullmatch(alias):
+                raise ModelError(
+                    f"{where(cls)}: alias {alias!r} is not of the form aggregate.action"
+                )
+        cls.aliases = aliases
+
+
+class Event(Message):
+    """Something that happened. Fields that the code does not know are ignored when it is read.
+
+    `version` counts the shapes it has had; `upcasts` says how an older one becomes the next.
+    """
+
+    model_config = ConfigDict(extra="ignore")
+
+    schema_version: ClassVar[int] = 1
+    upcasters: ClassVar[dict[int, Upcaster]] = {}
+
+    def __init_subclass__(cls, *, version: int = 1, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if version < 1:
+            raise ModelError(f"{where(cls)}: version {version} is not 1 or more")
+        cls.schema_version = version
+        cls.upcasters = {}
+
+    @classmethod
+    def from_log(cls, data: bytes, version: int) -> Self:
+        """Read the JSON of an event as it was stored, by this version of the class or an older one.
+
+        Raises pydantic's `ValidationError`, `ValueError` for no JSON, and what an upcaster raises.
+        """
+        if version == cls.schema_version:
+            event: Self = cls.__pydantic_validator__.validate_json(data)
+            return event
+        # Not by orjson, for which integers end at 64 bits: those of stored events need not.
+        upcast: Json = from_json(data)
+        for step in range(version, cls.schema_version):
+            upcast = cls.upcasters[step](upcast)
+        # As JSON again, so that fields take what they take of the newest version: strict ones, too.
+        return cls.model_validate_json(to_json(upcast))
+
+
+def upcasts(event: type[Event], version: int) -> Callable[[Upcaster], Upcaster]:
+    """Mark the function that turns the JSON object of `event` at `version` into the next version's.
+
+        @upcasts(FlakeCreated, 1)
+        def _every_flake_was_for_rust(old: Json) -> Json:
+            return {**old, "template": "rust"}
+
+    That the chain has no gap is checked when the domain is put together.
+    """
+
+    def register(upcaster: Upcaster) -> Upcaster:
+        if version in event.upcasters:
+            raise ModelError(f"{where(event)}: two upcasters for version {version}")
+        event.upcasters[version] = upcaster
+        return upcaster
+
+    return register

@@ -1,0 +1,218 @@
+"""Projections: views that follow from events, and the queries they answer.
+
+    class Flakes(Projection):
+        @projects
+        def created(self, view: FlakeView | None, event: FlakeCreated) -> FlakeView:
+            return FlakeView(path=event.path)
+
+        @answers
+        async def get(self, query: GetFlake, views: Views) -> FlakeView:
+            found = await views.first(FlakeView, path=query.path)
+            if found is None:
+                raise NotFound(f"no flake at {query.path}")
+            return found
+
+`@projects` methods are pure: from the view there is (or None) and an event to the view there is
+then (None deletes it). Which view is meant is said by its key: the aggregate's id, or what the
+decorator's `key` makes of the event.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, ClassVar, TypeVar, overload
+
+from attrs import frozen
+from pydantic import TypeAdapter
+from pydantic.errors import PydanticUserError
+
+from cim_domain.errors import ModelError
+from cim_domain.model.handlers import Handler, handlers, mark, parts
+from cim_domain.model.messages import Event, Query
+from cim_domain.model.metadata import Metadata
+from cim_domain.model.naming import snake_case
+from cim_domain.model.source_location import where
+from cim_domain.model.subjects import require_name
+from cim_domain.model.view import View, Views
+
+_KEY = "__cim_key__"
+
+Key = Callable[[Any, Metadata], str | tuple[str, ...]]
+"""From an event and its metadata to the key of the view it changes, or to the keys of several."""
+
+Projects = TypeVar("Projects", bound=Callable[..., View | None])
+Answers = TypeVar("Answers", bound=Callable[..., Awaitable[Any]])
+
+
+class Projection:
+    """The base of every projection.
+
+    `name` defaults to the class's name in lower snake case. A new `version` has its views built
+    anew, from the start of the log.
+    """
+
+    projection_name: ClassVar[str] = ""
+    projection_version: ClassVar[int] = 1
+
+    def __init_subclass__(cls, *, name: str | None = None, version: int = 1) -> None:
+        super().__init_subclass__()
+        cls.projection_name = name or snake_case(cls.__name__)
+        cls.projection_version = version
+
+
+@overload
+def projects(method: Projects) -> Projects: ...
+@overload
+def projects(*, key: Key) -> Callable[[Projects], Projects]: ...
+def projects(
+    method: Projects | None = None, *, key: Key | None = None
+) -> Projects | Callable[[Projects], Projects]:
+    """Mark a method that takes a view (or None), an event, and perhaps its metadata.
+
+    It returns the view as it is after the event, or None to delete it.
+    """
+
+    def marked(method: Projects) -> Projects:
+        mark(method, "projects")
+        setattr(method, _KEY, key)
+        return method
+
+    return marked if method is None else marked(method)
+
+
+def answers(method: Answers) -> Answers:
+    """Mark an async method that takes a query and the views, and returns what fits into JSON.
+
+    It raises `NotFound` for what there is not. The result is written by its declared type.
+    """
+    mark(method, "answers")
+    return method
+
+
+@frozen
+class Projector:
+    """One `@projects` method: which view it changes on an event, and how."""
+
+    view: type[View]
+    keys: Callable[[Event, Metadata], tuple[str, ...]]
+    change: Callable[[View | None, Event, Metadata], View | None]
+
+
+@frozen
+class Answer:
+    """One `@answers` method: the query it takes and how its result becomes JSON."""
+
+    query: type[Query]
+    ask: Callable[[Query, Views], Awaitable[Any]]
+    result: TypeAdapter[Any]
+
+
+@frozen
+class ProjectionModel:
+    """A projection, read and checked: what it keeps, what changes it, what it answers."""
+
+    projection: Projection
+    name: str
+    version: int
+    views: tuple[type[View], ...]
+    events: Mapping[type[Event], tuple[Projector, ...]]
+    queries: Mapping[type[Query], Answer]
+
+
+def read_projection(projection: Projection) -> ProjectionModel:
+    """Read a projection. Raises `ModelError`, naming class and file, for a mistake in it."""
+    cls = type(projection)
+    place = where(cls)
+    require_name(cls.projection_name, f"{place}: the projection's name")
+    if cls.projection_version < 1:
+        raise ModelError(f"{place}: version {cls.projection_version} is not 1 or more")
+    events = _projectors(projection, place)
+    if not events:
+        raise ModelError(f"{place}: no @projects method")
+    views = {projector.view for found in events.values() for projector in found}
+    names: dict[str, type[View]] = {}
+    for view in views:
+        require_name(view.view_name, f"{place}: the name of the view {where(view)}")
+        if names.setdefault(view.view_name, view) is not view:
+            raise ModelError(
+                f"{place}: two views are named {view.view_name!r}:"
+                f" {where(names[view.view_name])} and {where(view)}"
+            )
+    return ProjectionModel(
+        projection=projection,
+        name=cls.projection_name,
+        version=cls.projection_version,
+        views=tuple(names[name] for name in sorted(names)),
+        events=events,
+        queries=_answers(projection, place),
+    )
+
+
+def _projectors(projection: Projection, place: str) -> dict[type[Event], tuple[Projector, ...]]:
+    found: dict[type[Event], dict[type[View], tuple[str, Projector]]] = {}
+    for handler in handlers(type(projection), "projects", arity=(2, 3)):
+        if len(handler.parameters) > 2 and handler.parameters[2] is not Metadata:
+            raise ModelError(f"{handler.place}: the last parameter must be annotated with Metadata")
+        views = handler.classes(0, View)
+        if len(views) != 1:
+            raise ModelError(f"{handler.place}: the first parameter must be one view, or None")
+        returned = tuple(parts(handler.returns))
+        if returned not in {views, ()}:
+            raise ModelError(f"{handler.place}: it takes {views[0].__name__} and returns another")
+        projector = Projector(
+            view=views[0],
+            keys=_keys(getattr(handler.function, _KEY)),
+            change=_change(projection, handler),
+        )
+        for event in handler.classes(1, Event):
+            methods = found.setdefault(event, {})
+            if views[0] in methods:
+                raise ModelError(
+                    f"{place}: two @projects methods change {views[0].__name__} on"
+                    f" {event.__name__}: {methods[views[0]][0]} and {handler.name}"
+                )
+            methods[views[0]] = (handler.name, projector)
+    return {
+        event: tuple(projector for _, projector in methods.values())
+        for event, methods in found.items()
+    }
+
+
+def _keys(key: Key | None) -> Callable[[Event, Metadata], tuple[str, ...]]:
+    if key is None:
+        return lambda _, metadata: (metadata.aggregate_id or "",)
+
+    def keys(event: Event, metadata: Metadata) -> tuple[str, ...]:
+        made = key(event, metadata)
+        return (made,) if isinstance(made, str) else made
+
+    return keys
+
+
+def _change(
+    projection: Projection, handler: Handler
+) -> Callable[[View | None, Event, Metadata], View | None]:
+    function: Callable[..., View | None] = handler.function
+    if len(handler.parameters) > 2:
+        return lambda view, event, metadata: function(projection, view, event, metadata)
+    return lambda view, event, _: function(projection, view, event)
+
+
+def _answers(projection: Projection, place: str) -> dict[type[Query], Answer]:
+    found: dict[type[Query], Answer] = {}
+    for handler in handlers(type(projection), "answers", arity=(2,)):
+        if handler.parameters[1] is not Views:
+            raise ModelError(f"{handler.place}: the last parameter must be annotated with Views")
+        if handler.returns is None:
+            raise ModelError(f"{handler.place}: say what it returns, as an annotation")
+        try:
+            answer: TypeAdapter[Any] = TypeAdapter(handler.returns)
+        except PydanticUserError as error:
+            raise ModelError(
+                f"{handler.place}: what it returns cannot be written as JSON: {error.message}"
+            ) from error
+        for query in handler.classes(0, Query):
+            if not query.message_type:
+                raise ModelError(f"{place}: {where(query)} has no type: declare it with type='...'")
+            if query in found:
+                raise ModelError(f"{place}: two @answers methods for {query.__name__}")
+            found[query] = Answer(query, getattr(projection, handler.name), answer)
+    return found

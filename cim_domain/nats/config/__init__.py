@@ -1,0 +1,1 @@
+"""Where the server is and who connects: settings, and where they come from."""

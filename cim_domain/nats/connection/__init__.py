@@ -1,0 +1,1 @@
+"""One connection to a server: made, kept, encrypted, and what travels over it."""

@@ -1,0 +1,1 @@
+"""JetStream: streams, consumers and buckets, read and written; dead letters."""

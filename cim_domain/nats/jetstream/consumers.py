@@ -1,0 +1,197 @@
+"""Durable consumers: made when missing, changed when safe, and made again where they were.
+
+A consumer that is deleted while it is in use takes along how far it was. It is made again from
+behind what it was last known to have acknowledged: a few messages come twice, none is left out.
+"""
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from attrs import field, frozen
+
+from cim_domain.backoff import Backoff
+from cim_domain.errors import ConfigurationError
+from cim_domain.nats.connection.link import Link
+from cim_domain.nats.jetstream.api import CONSUMER_NOT_FOUND, NANOSECONDS, ApiError, call
+from cim_domain.nats.jetstream.streams import UNAVAILABLE
+
+logger = logging.getLogger("cim_domain.nats")
+
+_OTHERS_WERE_QUICKER = frozenset({10012, 10148, 10149, CONSUMER_NOT_FOUND})
+_ATTEMPTS = 3
+_BEGINNING = ("deliver_policy", "opt_start_seq", "opt_start_time")
+_NOT_ALONGSIDE = ("filter_subject", "filter_subjects", "deliver_subject", "deliver_group")
+
+
+@frozen(kw_only=True)
+class Retries:
+    """How often a message is tried, and how long apart. `ack_wait` is in seconds.
+
+    A message that is not acknowledged for so long, because its handler's process died, is
+    delivered again. Every delivery counts as an attempt.
+    """
+
+    attempts: int = 5
+    between: Backoff = field(factory=lambda: Backoff(first_delay=0.5, ceiling=60))
+    ack_wait: float = 30.0
+
+    @property
+    def most_deliveries(self) -> int:
+        """After so many deliveries a message is not begun any more: it may be what ends the
+        process, so that no attempt comes to an end that could be counted."""
+        return 3 * self.attempts
+
+
+@frozen(kw_only=True)
+class ConsumerDefinition:
+    """A durable consumer: which messages, from where on. `name` is shared by all instances."""
+
+    stream: str
+    name: str
+    filter_subject: str | None = None
+    history: bool = False
+    """Whether it begins with what the stream holds already, when it is first made."""
+
+    def config(self, retries: Retries, concurrency: int) -> dict[str, Any]:
+        """The configuration in JetStream's own words."""
+        config: dict[str, Any] = {
+            "name": self.name,
+            "durable_name": self.name,
+            "deliver_policy": "all" if self.history else "new",
+            "ack_policy": "explicit",
+            "ack_wait": int(retries.ack_wait * NANOSECONDS),
+            # The attempts are counted here, where the reason of the last failure is known.
+            "max_deliver": -1,
+            "max_ack_pending": max(1000, concurrency * 10),
+            "replay_policy": "instant",
+        }
+        if self.filter_subject:
+            config["filter_subject"] = self.filter_subject
+        return config
+
+
+@frozen(kw_only=True)
+class ConsumerState:
+    """How a consumer fares, for all instances that share it; numbers of messages."""
+
+    pending: int
+    """Waiting to be delivered for the first time."""
+    in_flight: int
+    """Delivered, and not yet acknowledged."""
+    retrying: int
+    """Those in flight that were delivered more than once."""
+
+
+class Consumer:
+    """A durable consumer on the server."""
+
+    def __init__(
+        self, link: Link, definition: ConsumerDefinition, retries: Retries, concurrency: int
+    ) -> None:
+        self._requests = link.requests
+        self._stream = definition.stream
+        self._name = definition.name
+        self._wanted = definition.config(retries, concurrency)
+        self._acknowledged: int | None = None
+        """All up to this sequence were acknowledged; None: it has not been made or met yet."""
+
+    async def ensure(self) -> None:
+        """Have it exist as defined. One that exists keeps its place, wherever it began.
+
+        Raises `ConfigurationError` where the server refuses it, `NoAnswer`, and `ApiError` where
+        the server cannot now.
+        """
+        for attempt in range(_ATTEMPTS):
+            actual = await self._config()
+            if actual is not None and not self._differences(actual):
+                return
+            try:
+                if actual is None:
+                    await self._create("create", {**self._wanted, **await self._beginning()})
+                else:
+                    kept = {key: actual[key] for key in actual if key not in _NOT_ALONGSIDE}
+                    begun = {key: actual[key] for key in _BEGINNING if key in actual}
+                    await self._create("update", {**kept, **self._wanted, **begun})
+            except ApiError as error:
+                if error.status_code == UNAVAILABLE:
+                    raise
+                if error.error_code not in _OTHERS_WERE_QUICKER or attempt == _ATTEMPTS - 1:
+                    raise self._refused(error, actual) from error
+        await self.state()
+
+    async def state(self) -> ConsumerState:
+        """How it fares now. Raises `ApiError` and `NoAnswer`."""
+        info = await self._info()
+        return ConsumerState(
+            pending=int(info["num_pending"]),
+            in_flight=int(info["num_ack_pending"]),
+            retrying=int(info["num_redelivered"]),
+        )
+
+    async def _info(self) -> dict[str, Any]:
+        info = await call(self._requests, f"CONSUMER.INFO.{self._stream}.{self._name}")
+        self._acknowledged = int(info["ack_floor"]["stream_seq"])
+        return info
+
+    async def _config(self) -> dict[str, Any] | None:
+        try:
+            config: dict[str, Any] = (await self._info())["config"]
+        except ApiError as error:
+            if error.error_code == CONSUMER_NOT_FOUND:
+                return None
+            if error.status_code == UNAVAILABLE:
+                raise
+            raise self._refused(error, None) from error
+        return config
+
+    async def _create(self, action: str, config: Mapping[str, Any]) -> None:
+        tokens = [self._stream, self._name, config.get("filter_subject")]
+        await call(
+            self._requests,
+            f"CONSUMER.CREATE.{'.'.join(token for token in tokens if token)}",
+            {"stream_name": self._stream, "config": config, "action": action},
+        )
+
+    async def _beginning(self) -> dict[str, Any]:
+        """Where it begins instead, if it has been there before."""
+        if self._acknowledged is None:
+            return {}
+        stream = await call(self._requests, f"STREAM.INFO.{self._stream}")
+        if stream["config"]["retention"] == "workqueue":
+            # What was acknowledged is no longer there, and no other beginning is allowed.
+            return {"deliver_policy": "all"}
+        if stream["state"]["last_seq"] < self._acknowledged:
+            raise ConfigurationError(
+                f"the consumer {self._name} is gone and the stream {self._stream} is not the one it"
+                " was on: start the service anew"
+            )
+        logger.warning(
+            "the consumer %s is gone; it is made again from behind message %d",
+            self._name, self._acknowledged,
+        )  # fmt: skip
+        return {"deliver_policy": "by_start_sequence", "opt_start_seq": self._acknowledged + 1}
+
+    def _differences(self, actual: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+        """What an existing one has otherwise: ``{setting: (wanted, actual)}``."""
+        wanted = {**dict.fromkeys(_NOT_ALONGSIDE), **self._wanted}
+        return {
+            setting: (value, actual.get(setting))
+            for setting, value in wanted.items()
+            if setting not in _BEGINNING and (value or None) != (actual.get(setting) or None)
+        }
+
+    def _refused(self, error: ApiError, actual: Mapping[str, Any] | None) -> ConfigurationError:
+        if actual is None:
+            return ConfigurationError(
+                f"there can be no consumer {self._name} on the stream {self._stream}:"
+                f" {error.description}"
+            )
+        listed = "; ".join(
+            f"{name} is {found!r}, needed is {wanted!r}"
+            for name, (wanted, found) in self._differences(actual).items()
+        )
+        return ConfigurationError(
+            f"the consumer {self._name} on the stream {self._stream} does not fit and the server"
+            f" refuses to change it ({error.description}): {listed}"
+        )

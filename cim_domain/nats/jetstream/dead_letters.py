@@ -1,0 +1,125 @@
+"""Dead letters in a stream of their own, one subject for each consumer.
+
+The payload is the message's own. So are the headers, save those that would act again when it is
+published; what is known about the failure is in headers of the letter's own.
+"""
+
+import re
+from collections.abc import Mapping
+from uuid import uuid5
+
+from cim_domain.dead_letters import DeadLetter
+from cim_domain.errors import Invalid
+from cim_domain.identity import NAMESPACE
+from cim_domain.nats.connection.limits import MAX_HEADER_BLOCK, check_header, header_block_size
+from cim_domain.nats.connection.link import Link
+from cim_domain.nats.jetstream.api import answer_of, call
+from cim_domain.nats.jetstream.streams import StreamDefinition
+
+PREFIX = "X-Dead-"
+"""What the letter's own headers begin with; no message brings any of its own."""
+
+CONSUMER = "X-Dead-Consumer"
+SUBJECT = "X-Dead-Subject"
+SEQUENCE = "X-Dead-Sequence"
+CODE = "X-Dead-Code"
+REASON = "X-Dead-Reason"
+DELIVERIES = "X-Dead-Deliveries"
+CUT = "X-Dead-Cut-From"
+"""The payload's length in bytes, where there was no room for all of it beside these headers."""
+
+_ACTS = "Nats-"
+"""What headers begin with that act when they are published; kept behind the prefix instead."""
+
+_UNPRINTABLE = re.compile(r"[^\x20-\x7e]+")
+_CODE_LENGTH = 100
+_REASON_LENGTH = 500
+_CUT_ROOM = len(CUT) + len(": 1234567890\r\n")
+
+
+def dead_letter_stream(name: str, subject: str, replicas: int = 1) -> StreamDefinition:
+    """The stream that holds the dead letters published below `subject`, such as ``nix.dlq.>``."""
+    return StreamDefinition(
+        name,
+        {
+            "subjects": [subject],
+            "storage": "file",
+            "retention": "limits",
+            "num_replicas": replicas,
+            "discard": "new",
+            "duplicate_window": 120 * 1_000_000_000,
+            "allow_direct": True,
+        },
+    )
+
+
+class StreamDeadLetters:
+    """`DeadLetters` in a stream that exists. `root` is what their subjects begin with."""
+
+    def __init__(self, link: Link, stream: str, root: str, timeout: float = 5.0) -> None:
+        self._link = link
+        self._stream = stream
+        self._root = root
+        self._timeout = timeout
+
+    async def put(self, letter: DeadLetter) -> None:
+        """See `DeadLetters.put`."""
+        subject = f"{self._root}.{letter.consumer}"
+        max_payload = self._link.client.max_payload
+        headers, data = _headers(letter, max_payload), letter.data
+        room = max(0, max_payload - header_block_size(headers) - _CUT_ROOM)
+        if len(data) > room:
+            headers, data = {**headers, CUT: str(len(data))}, data[:room]
+        reply = await self._link.requests.one(subject, data, headers=headers, timeout=self._timeout)
+        answer_of(subject, reply)
+
+    async def count(self) -> int:
+        """See `DeadLetters.count`."""
+        info = await call(self._link.requests, f"STREAM.INFO.{self._stream}", timeout=self._timeout)
+        return int(info["state"]["messages"])
+
+
+def _headers(letter: DeadLetter, max_payload: int) -> dict[str, str]:
+    """The letter's own headers and, where there is room for them, those that the message had."""
+    own = {
+        CONSUMER: letter.consumer,
+        SUBJECT: _printable(letter.subject),
+        CODE: _printable(letter.code)[:_CODE_LENGTH].strip(),
+        REASON: _printable(letter.reason)[:_REASON_LENGTH].strip(),
+        DELIVERIES: str(letter.deliveries),
+    }
+    if letter.sequence:
+        own[SEQUENCE] = str(letter.sequence)
+        own["Nats-Msg-Id"] = str(
+            uuid5(NAMESPACE, f"{letter.consumer} {letter.subject} {letter.sequence}")
+        )
+    theirs = {
+        f"{PREFIX}{name}" if name.startswith(_ACTS) else name: value
+        for name, value in letter.headers.items()
+        if not name.startswith(PREFIX) and _travels(name, value)
+    }
+    headers = theirs | own
+    limit = min(MAX_HEADER_BLOCK, max_payload)
+    return headers if header_block_size(headers) + _CUT_ROOM <= limit else own
+
+
+def original_headers(headers: Mapping[str, str]) -> dict[str, str]:
+    """The headers that the message of a letter had, of those that the letter has in its stream."""
+    kept = f"{PREFIX}{_ACTS}"
+    return {
+        name.removeprefix(PREFIX): value
+        for name, value in headers.items()
+        if name.startswith(kept) or not name.startswith((PREFIX, _ACTS))
+    }
+
+
+def _travels(name: str, value: str) -> bool:
+    try:
+        check_header(name, value)
+    except Invalid:
+        return False
+    return True
+
+
+def _printable(text: str) -> str:
+    return _UNPRINTABLE.sub(" ", text).strip()

@@ -1,0 +1,149 @@
+"""Pulling messages of a consumer: always some asked for, never more than there is room for.
+
+Large pulls with a callback are the fastest way that nats-py has. A restarted server has forgotten
+what was asked for and says nothing about it, so every pull is bounded, and heartbeats that stay
+away, like a lost connection, end the pulling: whoever needs more begins anew.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Self
+
+import orjson
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
+from nats.errors import Error as NatsError
+
+from cim_domain.errors import Unavailable
+from cim_domain.nats.connection.events import ConnectionChange
+from cim_domain.nats.connection.link import Link
+from cim_domain.nats.jetstream.api import NANOSECONDS, ApiError, call
+
+HEARTBEAT = 5.0
+"""Seconds after which the server says that there is nothing; twice as long without is a fault."""
+
+EXPIRES = 30.0
+"""Seconds after which what was not delivered is asked for anew."""
+
+_DELIVERY = "$JS.ACK."
+_LEAVING = 2.0
+
+
+class Pull:
+    """Messages of one consumer, as they come, for as long as all is well with it.
+
+    At most `room` messages are under way, waiting here, or `in_hand`: in the hands of whoever
+    takes them, who calls `more` when there are fewer.
+    """
+
+    def __init__(
+        self,
+        link: Link,
+        stream: str,
+        consumer: str,
+        room: int,
+        in_hand: Callable[[], int],
+        heartbeat: float = HEARTBEAT,
+    ) -> None:
+        self._link = link
+        self._subject = f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}"
+        self._info = f"CONSUMER.INFO.{stream}.{consumer}"
+        self._inbox = link.client.new_inbox()
+        self._room = room
+        self._in_hand = in_hand
+        self._heartbeat = heartbeat
+        self._asked = 0
+        self._waiting: deque[Msg] = deque()
+        self._heard = asyncio.Event()
+        self._broken = False
+        self._subscription: Subscription
+        self._stop_listening: Callable[[], None]
+
+    async def __aenter__(self) -> Self:
+        self._subscription = await self._link.client.listen(self._inbox, self._receive)
+        self._stop_listening = self._link.listen(self._connection_changed)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._stop_listening()
+        self._broken = True
+        with suppress(NatsError, Unavailable):
+            try:
+                await self._leave()
+            finally:
+                # Also while disconnected: the client would take it up again with the connection.
+                await self._subscription.unsubscribe()
+
+    async def take(self) -> list[Msg]:
+        """Wait for messages and take all that are there; none: it is over."""
+        await self._ask()
+        while not self._waiting:
+            if self._broken:
+                return []
+            self._heard.clear()
+            # Where nothing is asked for, because there is no room, there is nothing to hear.
+            patience = 2 * self._heartbeat + 1 if self._asked else None
+            try:
+                async with asyncio.timeout(patience):
+                    await self._heard.wait()
+            except TimeoutError:
+                self._broken = True
+            await self._ask()
+        return self.untaken()
+
+    def untaken(self) -> list[Msg]:
+        """Take what has come, without waiting: after the end, for handing it back."""
+        taken = list(self._waiting)
+        self._waiting.clear()
+        return taken
+
+    def more(self) -> None:
+        """Hear that less is in hand, so that more can be asked for where that is worth it."""
+        self._heard.set()
+
+    async def _leave(self) -> None:
+        """Return when the server knows, and all that it had sent before has arrived here."""
+        # What came after the subscription's end would be nobody's until its time to be
+        # acknowledged is over. nats-py's own `drain` does not wait for it; and where it waits for
+        # the server (`flush`), being cancelled ends its reading: hence any request, answered
+        # after what was sent before.
+        await self._link.client._send_unsubscribe(self._subscription._id)  # noqa: SLF001
+        with suppress(ApiError):
+            await call(self._link.requests, self._info, timeout=_LEAVING)
+
+    async def _ask(self) -> None:
+        room = self._room - self._asked - self._in_hand() - len(self._waiting)
+        if self._broken or room < max(1, self._room // 2):
+            return
+        self._asked += room
+        request = {
+            "batch": room,
+            "expires": int(EXPIRES * NANOSECONDS),
+            "idle_heartbeat": int(self._heartbeat * NANOSECONDS),
+        }
+        try:
+            self._link.client.send(self._subject, orjson.dumps(request), self._inbox)
+        except NatsError:
+            self._give_up()
+
+    def _receive(self, message: Msg) -> None:
+        headers = message.headers or {}
+        status = headers.get("Status")
+        if message.reply.startswith(_DELIVERY):
+            self._asked -= 1
+            self._waiting.append(message)
+        elif status == "408":
+            self._asked -= int(headers.get("Nats-Pending-Messages", "0"))
+        elif status != "100":
+            self._give_up()
+        self._heard.set()
+
+    def _connection_changed(self, change: ConnectionChange) -> None:
+        if change in {ConnectionChange.RECONNECTED, ConnectionChange.CLOSED}:
+            self._give_up()
+
+    def _give_up(self) -> None:
+        self._broken = True
+        self._heard.set()

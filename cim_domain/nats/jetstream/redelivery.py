@@ -1,0 +1,149 @@
+"""What becomes of a message: handled, tried again later, or a dead letter.
+
+No message is lost on any way through here: what cannot be written to the dead letters now stays
+with its consumer.
+"""
+
+import asyncio
+import logging
+import random
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+
+import orjson
+from attrs import frozen
+
+from cim_domain.dead_letters import DeadLetter, DeadLetters
+from cim_domain.errors import Failed, Invalid, RequestError
+from cim_domain.nats.jetstream.api import NANOSECONDS
+from cim_domain.nats.jetstream.consumers import Retries
+
+logger = logging.getLogger("cim_domain.nats")
+
+ACK = b"+ACK"
+NAK = b"-NAK"
+TERM = b"+TERM"
+PROGRESS = b"+WPI"
+
+_REMEMBERED = 1000
+
+
+@frozen
+class Received:
+    """A message as a handler gets it. `deliveries` counts the attempts, this one included."""
+
+    subject: str
+    headers: Mapping[str, str]
+    data: bytes
+    sequence: int
+    deliveries: int
+
+
+Handler = Callable[[Received], Awaitable[None]]
+"""Handles a message. Raises `Invalid` where trying again is useless, anything else to be called
+again."""
+
+OnFailure = Callable[[Received, RequestError, bool], Awaitable[None]]
+"""Hears of each attempt that failed, before the server does, and whether the message is a dead
+letter by now. Where it raises then, it is told again later, and the message stays."""
+
+
+class Attempts:
+    """Has messages handled, and decides what the server is to be answered."""
+
+    def __init__(
+        self,
+        name: str,
+        handler: Handler,
+        dead_letters: DeadLetters,
+        dead_letter_name: str,
+        retries: Retries,
+        on_failure: OnFailure | None,
+    ) -> None:
+        self._name = name
+        self._handler = handler
+        self._dead_letters = dead_letters
+        self._dead_letter_name = dead_letter_name
+        self._retries = retries
+        self._on_failure = on_failure
+        self._given_up: dict[int, RequestError] = {}
+
+    async def outcome(self, received: Received) -> bytes:
+        """Handle a message; what is to be answered to the server."""
+        try:
+            problem = self._given_up.get(received.sequence) or await self._attempt(received)
+            if problem is None:
+                return ACK
+            if received.deliveries >= self._retries.attempts or isinstance(problem, Invalid):
+                return await self._bury(received, problem)
+            with suppress(RequestError):
+                await self._tell_failure(received, problem, dead=False)
+            logger.warning(
+                "%s: attempt %d at message %d failed: %s",
+                self._name, received.deliveries, received.sequence, problem.message,
+            )  # fmt: skip
+        except Exception:
+            logger.exception("%s: message %d comes again", self._name, received.sequence)
+        return self._again(received)
+
+    async def _attempt(self, received: Received) -> RequestError | None:
+        """Have the message handled; what came in the way of it, if anything."""
+        if received.deliveries > self._retries.most_deliveries:
+            return Failed(
+                f"it was begun {received.deliveries - 1} times and never ended: it may be what"
+                " ends the process",
+                code="gave_up",
+            )
+        try:
+            await self._handler(received)
+        except RequestError as error:
+            return error
+        except asyncio.CancelledError as error:
+            # The handler's own, unless it is this task that is to end.
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+            return self._unexpected(received, error)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the message must not be lost
+            return self._unexpected(received, error)
+        return None
+
+    def _unexpected(self, received: Received, error: BaseException) -> RequestError:
+        logger.error("%s cannot handle %s", self._name, received.subject, exc_info=error)
+        return Failed(f"the handler failed: {type(error).__name__}", code="handler_failed")
+
+    async def _bury(self, received: Received, problem: RequestError) -> bytes:
+        letter = DeadLetter.about(
+            problem,
+            consumer=self._dead_letter_name,
+            subject=received.subject,
+            headers=received.headers,
+            data=received.data,
+            sequence=received.sequence,
+            deliveries=received.deliveries,
+        )
+        # Until it is kept elsewhere it comes again, but not to the handler.
+        self._given_up[received.sequence] = problem
+        while len(self._given_up) > _REMEMBERED:
+            del self._given_up[next(iter(self._given_up))]
+        try:
+            await self._dead_letters.put(letter)
+            await self._tell_failure(received, problem, dead=True)
+        except RequestError as away:
+            logger.warning("no dead letter could be written: %s", away.message)
+            return self._again(received)
+        self._given_up.pop(received.sequence, None)
+        logger.error(
+            "%s: message %d is a dead letter: %s", self._name, received.sequence, problem.message
+        )
+        return TERM
+
+    async def _tell_failure(self, received: Received, problem: RequestError, *, dead: bool) -> None:
+        if self._on_failure is not None:
+            await self._on_failure(received, problem, dead)
+
+    def _again(self, received: Received) -> bytes:
+        """The answer with which a message is delivered again, later each time."""
+        draw = random.random()  # noqa: S311 (spreads attempts, guards nothing)
+        delay = self._retries.between.delay(received.deliveries - 1, draw)
+        return b"-NAK " + orjson.dumps({"delay": int(delay * NANOSECONDS)})

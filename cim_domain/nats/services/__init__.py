@@ -1,0 +1,1 @@
+"""Answering requests, and being found: services as NATS knows them."""

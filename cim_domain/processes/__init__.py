@@ -1,0 +1,1 @@
+"""Running processes: what reacts to events, and the commands that come of it."""

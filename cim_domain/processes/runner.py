@@ -1,0 +1,151 @@
+"""Running a process: from stored events to effects, and to the commands that follow.
+
+At least once for each event, by one of the instances. The ids of the commands are derived from
+the event's, so that a repeated reaction has no further effect on the domain.
+"""
+
+import logging
+from collections.abc import Awaitable, Callable
+
+from cim_domain.commands.decisions import CommandRequest
+from cim_domain.commands.decoding import request_for
+from cim_domain.dead_letters import DeadLetters
+from cim_domain.errors import Failed, Invalid, NotFound, Unavailable
+from cim_domain.identity import derived_id
+from cim_domain.model.domain import Domain
+from cim_domain.model.messages import Command
+from cim_domain.model.metadata import Metadata, Recorded, utc_now
+from cim_domain.model.process import ProcessModel
+from cim_domain.model.records import EventRecord
+from cim_domain.model.subjects import Subjects
+from cim_domain.nats.connection.link import Link
+from cim_domain.nats.jetstream.subscriber import ConsumerDefinition, Received, Retries, Subscriber
+from cim_domain.observability.health import HealthCheck, look_at_subscriber
+from cim_domain.wire.codec import read_event
+from cim_domain.wire.outcome import Outcome
+
+logger = logging.getLogger("cim_domain.processes")
+
+LAG_ALLOWED = 10_000
+"""Messages that may wait before health says degraded, unless it is set otherwise."""
+
+Execute = Callable[[CommandRequest], Awaitable[Outcome]]
+"""Carries out a command of the domain."""
+
+
+class ProcessRunner:
+    """Has one process react to the events of the log."""
+
+    def __init__(
+        self,
+        domain: Domain,
+        model: ProcessModel,
+        link: Link,
+        subjects: Subjects,
+        execute: Execute,
+        dead_letters: DeadLetters,
+        retries: Retries,
+    ) -> None:
+        self._domain = domain
+        self._model = model
+        self._execute = execute
+        self._source = subjects.service
+        self._types = {event.message_type for event in model.events}
+        self._subscriber = Subscriber(
+            link,
+            ConsumerDefinition(
+                stream=subjects.event_stream,
+                name=f"process-{model.name}",
+                filter_subject=_filter(self._types, subjects),
+                history=model.history,
+            ),
+            self._handle,
+            dead_letters,
+            dead_letter_name=f"process.{model.name}",
+            retries=retries,
+            concurrency=model.concurrency,
+            key=_aggregate,
+        )
+
+    async def start(self) -> None:
+        """Begin. Raises `ConfigurationError`, `ApiError` and `NoAnswer`."""
+        await self._subscriber.start()
+
+    async def stop(self) -> None:
+        """Take nothing new, and return when the reactions under way have ended."""
+        await self._subscriber.stop()
+
+    def look(self, lag_allowed: int = LAG_ALLOWED) -> HealthCheck:
+        """How this process fares, for health."""
+        return look_at_subscriber(self._subscriber, lag_allowed)
+
+    async def _handle(self, received: Received) -> None:
+        record = read_event(
+            received.subject, received.headers, received.data, received.sequence, self._source
+        )
+        if record.metadata.message_type in self._types:
+            await self.replay(record)
+
+    async def replay(self, record: EventRecord) -> None:
+        """React to one event of the log, also if it did before. Raises what stands in the way."""
+        metadata = record.metadata
+        if metadata.message_type not in self._types:
+            raise NotFound(
+                f"the process {self._model.name} does not react to {metadata.message_type} any"
+                " more: discard the letter",
+                code="no_reaction",
+            )
+        if not metadata.aggregate_version:
+            # The ids of the commands are derived from the event's, and this one has none.
+            raise Invalid(
+                f"the message at sequence {metadata.sequence} is no event that this kit has"
+                " written: its headers are missing or at odds with its subject",
+                code="foreign_event",
+            )
+        event = self._domain.read_event(metadata, record.data)
+        commands = await self._model.react(Recorded(event, metadata))
+        # None is begun while another could not even be sent.
+        requests = [self._request(one, metadata, number) for number, one in enumerate(commands)]
+        for request in requests:
+            await self._carry_out(request)
+
+    def _request(self, command: Command, cause: Metadata, number: int) -> CommandRequest:
+        if self._domain.commands.get(command.message_type) is not type(command):
+            raise Failed(
+                f"the process {self._model.name} returned {type(command).__name__}, which is a"
+                f" command of no aggregate of the domain {self._domain.name!r}",
+                code="unknown_command",
+            )
+        command_id = derived_id(cause.message_id, f"{self._model.name}.{number}")
+        metadata = cause.causing(command_id, command.message_type, utc_now(), self._source)
+        return request_for(self._domain, command, metadata)
+
+    async def _carry_out(self, request: CommandRequest) -> None:
+        outcome = await self._execute(request)
+        if outcome.error is None:
+            return
+        command_type = request.metadata.message_type
+        if outcome.status == "rejected":
+            # The domain's answer; to ask again would not change it.
+            logger.info("%s: %s", command_type, outcome.error.message)
+            return
+        kind = Unavailable if outcome.error.http == Unavailable.http else Failed
+        raise kind(
+            f"{command_type}: {outcome.error.message}",
+            code=outcome.error.code,
+            details=outcome.error.details,
+        )
+
+
+def _filter(types: set[str], subjects: Subjects) -> str | None:
+    """The one subject that all these events have in common; several filters are slow."""
+    if len(types) == 1:
+        return subjects.journal_of_type(next(iter(types)))
+    aggregates = {one.split(".")[0] for one in types}
+    if len(aggregates) == 1:
+        return subjects.journal_of(aggregates.pop(), "*")
+    return None
+
+
+def _aggregate(received: Received) -> str:
+    return received.subject.rpartition(".")[0]

@@ -1,0 +1,61 @@
+"""Slices of the log put together while there are more to come: fewer and larger transactions.
+
+What the log gives at once is what has arrived since, which while a projection catches up is little,
+and a view that several events of a transaction change is read and written once for all of them.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator
+
+from cim_domain.model.records import EventRecord
+from cim_domain.store.port import Slice
+
+TOGETHER = 1000
+"""Records that are enough for one slice."""
+
+TOGETHER_BYTES = 4 * 1024 * 1024
+"""Bytes of events that are enough for one."""
+
+PATIENCE = 0.02
+"""Seconds that are waited for more, each time, though the log is known to hold more."""
+
+
+async def coalesced(
+    slices: AsyncGenerator[Slice, None], together: int = TOGETHER
+) -> AsyncGenerator[Slice, None]:
+    """The same records in slices that are as large as can be without waiting.
+
+    The caller closes `slices`. Raises what they raise; what had been coalesced is lost then, and is
+    read again by whoever follows the log anew.
+    """
+    records: list[EventRecord] = []
+    size = head = 0
+    coming: asyncio.Task[Slice | None] | None = None
+    try:
+        while True:
+            coming = coming or asyncio.create_task(_next(slices))
+            if records:
+                await asyncio.wait([coming], timeout=PATIENCE)
+            if coming.done() or not records:
+                part = await coming
+                coming = None
+                if part is None:
+                    break
+                head = part.head
+                records += part.records
+                size += sum(len(record.data) for record in part.records)
+                full = len(records) >= together or size >= TOGETHER_BYTES
+                if records and not full and records[-1].metadata.sequence < head:
+                    continue
+            yield Slice(tuple(records), head)
+            records, size = [], 0
+        if records:
+            yield Slice(tuple(records), head)
+    finally:
+        if coming is not None:
+            coming.cancel()
+            await asyncio.wait([coming])
+
+
+async def _next(slices: AsyncGenerator[Slice, None]) -> Slice | None:
+    return await anext(slices, None)

@@ -1,0 +1,42 @@
+"""An event store around another one, for those that change one thing about it."""
+
+from collections.abc import AsyncGenerator, Sequence
+
+from attrs import define
+
+from cim_domain.model.records import EventRecord
+from cim_domain.store.port import START, Commit, EventStore, Limits, Position, Slice
+
+
+@define(eq=False)
+class EventsAround:
+    """An `EventStore` that does what `inner` does."""
+
+    inner: EventStore
+
+    @property
+    def limits(self) -> Limits:
+        """See `EventStore.limits`."""
+        return self.inner.limits
+
+    async def append(self, commits: Sequence[Commit]) -> tuple[Position, ...]:
+        """See `EventStore.append`."""
+        return await self.inner.append(commits)
+
+    async def load(
+        self, aggregate: str, aggregate_id: str, after: Position = START
+    ) -> tuple[EventRecord, ...]:
+        """See `EventStore.load`."""
+        return await self.inner.load(aggregate, aggregate_id, after)
+
+    def read(self, after: int = 0) -> AsyncGenerator[Slice, None]:
+        """See `EventStore.read`."""
+        return self.inner.read(after)
+
+    def follow(self, after: int = 0) -> AsyncGenerator[Slice, None]:
+        """See `EventStore.follow`."""
+        return self.inner.follow(after)
+
+    async def head(self) -> int:
+        """See `EventStore.head`."""
+        return await self.inner.head()

@@ -1,0 +1,151 @@
+"""Appending to the stream, with its unknown outcomes.
+
+Every write names the sequence that the aggregate's last event must have, always by the one pattern
+for all of the aggregate's events: on a replicated stream, patterns that overlap but differ as text
+are not checked against each other.
+
+A write whose answer does not come has an unknown outcome. It is sent again, with the same ids and
+the same expectation; a server that has it already refuses or says "duplicate", and then the
+aggregate's tail, read from the leader, tells what happened.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+from uuid import uuid4
+
+from attrs import frozen
+from nats.errors import ConnectionClosedError, ConnectionDrainingError, OutboundBufferLimitError
+
+from cim_domain.errors import Unavailable
+from cim_domain.model.subjects import Subjects
+from cim_domain.nats.connection.link import Link
+from cim_domain.nats.connection.requests import NoAnswer
+from cim_domain.nats.jetstream.api import ApiError, answer_of
+from cim_domain.store.checks import check_commits, tail_of
+from cim_domain.store.jetstream.attempts import Later, Patience
+from cim_domain.store.jetstream.histories import Histories
+from cim_domain.store.jetstream.publications import Publication, check_size, limits_of, publications
+from cim_domain.store.port import Commit, Position, StoreConflict
+
+# Error codes of the server that say: not as expected, or known already. See `Appends._outcome`.
+_WRONG_LAST_SEQUENCE = {10071}
+_WRITE_UNDER_WAY = {10164}
+_KNOWN_ID = {10201}
+# The same, or another write, is still under way; or the batch met too many others: again, later.
+_LATER = {10158, 10176, 10210}
+_FULL = {10023, 10047, 10077, 10122}
+
+
+@frozen
+class Appends:
+    """What adds commits to a domain's stream."""
+
+    _link: Link
+    _subjects: Subjects
+    _histories: Histories
+    _patience: Patience
+
+    async def append(self, commits: Sequence[Commit]) -> tuple[Position, ...]:
+        """See `EventStore.append`. One event is a plain publish, several are an atomic batch."""
+        client = self._link.client
+        check_commits(commits, limits_of(client.max_payload))
+        messages = [one for commit in commits for one in publications(self._subjects, commit)]
+        for message in messages:
+            check_size(client, message)
+        return await self._patience.retried(
+            self._subjects.event_stream, lambda: self._outcome(commits, messages)
+        )
+
+    async def _outcome(
+        self, commits: Sequence[Commit], messages: Sequence[Publication]
+    ) -> tuple[Position, ...]:
+        try:
+            answer = await (
+                self._publish(messages[0]) if len(messages) == 1 else self._batch(messages)
+            )
+        except ApiError as error:
+            if error.error_code in _WRONG_LAST_SEQUENCE | _WRITE_UNDER_WAY | _KNOWN_ID:
+                return await self._resolve(commits, error.error_code)
+            if error.error_code in _LATER:
+                raise Later(error.description, code="busy") from error
+            if error.error_code in _FULL:
+                raise Unavailable(
+                    f"the stream {self._subjects.event_stream} takes no more ({error.description}):"
+                    " give the server more storage",
+                    code="log_full",
+                ) from error
+            raise
+        if answer.get("duplicate"):
+            return await self._resolve(commits)
+        if "seq" not in answer:
+            raise NoAnswer("something answered that is not a stream", code="no_acknowledgement")
+        return _positions(commits, int(answer["seq"]))
+
+    async def _publish(self, message: Publication) -> dict[str, Any]:
+        (reply,) = await self._link.requests.many(
+            message.subject, message.data, block=message.block, timeout=self._patience.answer
+        )
+        return answer_of(message.subject, reply)
+
+    async def _batch(self, messages: Sequence[Publication]) -> dict[str, Any]:
+        """One atomic batch; its first message asks for an answer, or overload looks like a gap."""
+        batch = uuid4().hex
+        last = len(messages)
+        sent = [
+            message.in_batch(batch, number, commit=number == last)
+            for number, message in enumerate(messages, 1)
+        ]
+        first = asyncio.create_task(self._publish(sent[0]))
+        # A turn of the loop, in which that task sends its message: the order must hold.
+        await asyncio.sleep(0)
+        try:
+            for message in sent[1:-1]:
+                self._link.client.send(message.subject, message.data, block=message.block)
+            return await self._publish(sent[-1])
+        except (OutboundBufferLimitError, ConnectionClosedError, ConnectionDrainingError) as error:
+            raise NoAnswer("there is no connection to the server", code="disconnected") from error
+        except ApiError:
+            # Where the first was refused, the last is merely said to follow a gap.
+            await first
+            raise
+        finally:
+            first.cancel()
+            await asyncio.wait([first])
+            if not first.cancelled():
+                first.exception()
+
+    async def _resolve(
+        self, commits: Sequence[Commit], error_code: int | None = None
+    ) -> tuple[Position, ...]:
+        """What became of a write that the server refused or knew: stored before, or a conflict."""
+        histories = await asyncio.gather(
+            *(self._histories.of(one.aggregate, one.aggregate_id, one.expected) for one in commits)
+        )
+        found = [
+            tail_of(commit, tail) for commit, (_, tail) in zip(commits, histories, strict=True)
+        ]
+        if all(found):
+            return tuple(position for position in found if position)
+        refused = [
+            commit.aggregate_id
+            for commit, (version, _), position in zip(commits, histories, found, strict=True)
+            if version != commit.expected.version and not position
+        ]
+        if refused:
+            raise StoreConflict("other events were stored meanwhile", refused)
+        if error_code in _WRITE_UNDER_WAY:
+            raise Later("another write to the aggregate is under way", code="busy")
+        if error_code in _WRONG_LAST_SEQUENCE:
+            raise StoreConflict("other events were expected than there are", refused)
+        raise StoreConflict("the log has an event with such an id already", refused)
+
+
+def _positions(commits: Sequence[Commit], last: int) -> tuple[Position, ...]:
+    """Where each commit ends in a batch whose last message has the sequence `last`."""
+    sequence = last - sum(len(commit.events) for commit in commits)
+    positions = []
+    for commit in commits:
+        sequence += len(commit.events)
+        positions.append(Position(commit.events[-1].metadata.aggregate_version, sequence))
+    return tuple(positions)

@@ -1,0 +1,147 @@
+"""Reading histories: an aggregate's events, whole or not at all, and ranges of the log.
+
+The leader says which exact subjects there are and how many messages each; these are read from any
+replica and checked to be complete.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+from attrs import frozen
+
+from cim_domain.errors import Failed
+from cim_domain.model.records import EventRecord
+from cim_domain.model.subjects import Subjects
+from cim_domain.nats.connection.link import Link
+from cim_domain.nats.jetstream.api import call
+from cim_domain.nats.jetstream.direct import StoredMessage, get_range, take_by_subject
+from cim_domain.store.jetstream.attempts import Later
+from cim_domain.store.jetstream.publications import BATCH_COMMIT, BATCH_ID
+from cim_domain.store.port import Position
+from cim_domain.wire.codec import read_event
+
+RANGE = 1000
+"""So many messages are read at once."""
+
+
+@frozen
+class Histories:
+    """What one try at reading gets. `answer` is how many seconds each answer may take.
+
+    Raises `Later`, `NoAnswer` and `ApiError` where another try may get more.
+    """
+
+    _link: Link
+    _subjects: Subjects
+    _answer: float
+
+    async def of(
+        self, aggregate: str, aggregate_id: str, after: Position
+    ) -> tuple[int, tuple[EventRecord, ...]]:
+        """How many events an aggregate has, and those that follow a position."""
+        counts = await self._counts(self._subjects.journal_of(aggregate, aggregate_id))
+        version = sum(counts.values())
+        wanted = version - after.version
+        if wanted <= 0:
+            return version, ()
+        found: dict[int, tuple[EventRecord, StoredMessage]] = {}
+
+        def take(message: StoredMessage) -> None:
+            found[message.sequence] = (self.record(message), message)
+
+        await asyncio.gather(
+            *(
+                take_by_subject(
+                    self._link.requests,
+                    self._subjects.event_stream,
+                    subject,
+                    take,
+                    start=after.sequence + 1,
+                    limit=min(number, wanted),
+                    timeout=self._answer,
+                )
+                for subject, number in counts.items()
+            )
+        )
+        records = _complete(
+            [found[sequence][0] for sequence in sorted(found)],
+            after.version,
+            version,
+            f"{aggregate} {aggregate_id}",
+        )
+        newest = found[records[-1].metadata.sequence][1]
+        await self._require_whole_commit(newest, aggregate, aggregate_id)
+        return version, records
+
+    async def _require_whole_commit(
+        self, newest: StoredMessage, aggregate: str, aggregate_id: str
+    ) -> None:
+        """Raise `Later` while the commit that an aggregate's newest event is of is being stored.
+
+        The server counts the messages of a batch one by one while it stores them. A batch that does
+        not end with this message goes on with the next: with another aggregate, if all is there.
+        """
+        batch = newest.headers.get(BATCH_ID)
+        if batch is None or BATCH_COMMIT in newest.headers:
+            return
+        following = await self.range(newest.sequence + 1, newest.sequence + 1)
+        same = following[0].headers.get(BATCH_ID) == batch
+        own = self._subjects.journal_of(aggregate, aggregate_id).removesuffix("*")
+        if same and following[0].subject.startswith(own):
+            raise Later("a commit to the aggregate is under way", code="busy")
+
+    async def _counts(self, pattern: str) -> dict[str, int]:
+        state = await self.state(pattern)
+        return {subject: int(number) for subject, number in (state.get("subjects") or {}).items()}
+
+    async def state(self, pattern: str | None = None) -> dict[str, Any]:
+        """The stream's state as its leader knows it, with the subjects of a pattern."""
+        info = await call(
+            self._link.requests,
+            f"STREAM.INFO.{self._subjects.event_stream}",
+            {"subjects_filter": pattern} if pattern else None,
+            timeout=self._answer,
+        )
+        state: dict[str, Any] = info["state"]
+        return state
+
+    async def range(self, start: int, head: int) -> list[StoredMessage]:
+        """Messages from a sequence on, up to the head or as many as `RANGE`."""
+        messages = await get_range(
+            self._link.requests,
+            self._subjects.event_stream,
+            start=start,
+            limit=min(RANGE, head - start + 1),
+            timeout=self._answer,
+        )
+        if not messages or messages[0].sequence != start:
+            raise Later("a replica is behind", code="behind")
+        return messages
+
+    def record(self, message: StoredMessage) -> EventRecord:
+        """A stored message as an event."""
+        return read_event(
+            message.subject, message.headers, message.data, message.sequence, self._subjects.service
+        )
+
+
+def _complete(
+    records: Sequence[EventRecord], after: int, version: int, name: str
+) -> tuple[EventRecord, ...]:
+    """The records, if they are the versions that follow `after`, up to `version` at least.
+
+    Raises `Later` where some are missing, as on a replica that is behind, and `Failed` where there
+    are enough but their versions do not follow one another: then the log itself is damaged.
+    """
+    found = [record for record in records if record.metadata.aggregate_version <= version]
+    versions = [record.metadata.aggregate_version for record in found]
+    if versions == list(range(after + 1, version + 1)):
+        return tuple(found)
+    if len(found) < version - after:
+        raise Later("a replica is behind", code="behind")
+    raise Failed(
+        f"the history of {name} is damaged: its events have the versions {versions[:20]}"
+        f" where {after + 1} to {version} are due",
+        code="corrupt_history",
+    )

@@ -1,0 +1,150 @@
+"""The rows of the registry: which generations of a projection there are, and how far they are."""
+
+import orjson
+import sqlalchemy as sa
+from attrs import frozen
+
+from cim_domain.views.generations import TAKES_EVENTS, Generation, State, superseded
+from cim_domain.views.port import CheckpointMoved
+from cim_domain.views.sql.tables import ViewTable, registry_table, skipped_table
+
+
+@frozen(eq=False)
+class Registry:
+    """The generations of all projections of a domain. Every method works within a transaction."""
+
+    table: sa.Table
+    skipped: sa.Table
+    _move: sa.Update
+
+    @classmethod
+    def of(cls, domain: str) -> "Registry":
+        """The registry of a domain."""
+        table = registry_table(domain)
+        return cls(table, skipped_table(domain), _moving(table))
+
+    def create(self, connection: sa.Connection) -> None:
+        """Make the tables that are not there."""
+        self.table.create(connection, checkfirst=True)
+        self.skipped.create(connection, checkfirst=True)
+
+    def generations(self, connection: sa.Connection, name: str, *, lock: bool) -> list[Generation]:
+        """Those of a projection; locked ones keep their checkpoint until the transaction ends."""
+        asked = sa.select(self.table).where(self.table.c.projection == name)
+        rows = connection.execute(asked.with_for_update() if lock else asked)
+        return [
+            Generation(
+                number=row.generation,
+                version=row.version,
+                layout=row.layout,
+                checkpoint=row.checkpoint,
+                state=State(row.state),
+                used=row.used,
+            )
+            for row in rows
+        ]
+
+    def add(
+        self, connection: sa.Connection, name: str, made: Generation, tables: list[ViewTable]
+    ) -> None:
+        """Note a new generation and make its tables."""
+        names = [made_table.table.name for made_table in tables]
+        connection.execute(
+            self.table.insert().values(
+                projection=name,
+                generation=made.number,
+                version=made.version,
+                layout=made.layout,
+                checkpoint=made.checkpoint,
+                state=made.state.value,
+                used=made.used,
+                tables=orjson.dumps(names).decode(),
+            )
+        )
+        for made_table in tables:
+            made_table.table.create(connection)
+
+    def go_live(self, connection: sa.Connection, name: str, number: int, used: int) -> None:
+        """Make a generation live, and the one used last."""
+        connection.execute(
+            self.table.update()
+            .where(*self._row(name, number))
+            .values(state=State.LIVE.value, used=used)
+        )
+
+    def become(self, connection: sa.Connection, name: str, number: int, state: State) -> None:
+        """Set the state of a generation."""
+        connection.execute(
+            self.table.update().where(*self._row(name, number)).values(state=state.value)
+        )
+
+    def drop(self, connection: sa.Connection, name: str, number: int) -> None:
+        """Drop a generation's tables; its number stays taken."""
+        asked = sa.select(self.table.c.tables).where(*self._row(name, number))
+        for table in orjson.loads(connection.execute(asked).scalar_one()):
+            sa.Table(table, sa.MetaData()).drop(connection, checkfirst=True)
+        connection.execute(self.skipped.delete().where(*_at(self.skipped, name, number)))
+        self.become(connection, name, number, State.DROPPED)
+
+    def move(
+        self, connection: sa.Connection, name: str, number: int, expected: int, checkpoint: int
+    ) -> None:
+        """Move a checkpoint. Raises `CheckpointMoved` and `Superseded`."""
+        place = {"name": name, "number": number, "expected": expected, "moved": checkpoint}
+        moved = connection.execute(self._move, place)
+        if moved.rowcount == 0:
+            self.checkpoint(connection, name, number)
+            raise CheckpointMoved(f"the views {name!r} are not at {expected} any more")
+
+    def skip(
+        self, connection: sa.Connection, name: str, number: int, expected: int, sequence: int
+    ) -> None:
+        """Move a checkpoint over an event. Raises `CheckpointMoved` and `Superseded`."""
+        self.move(connection, name, number, expected, sequence)
+        connection.execute(
+            self.skipped.insert().values(projection=name, generation=number, sequence=sequence)
+        )
+
+    def has_skipped(self, connection: sa.Connection, name: str, number: int, sequence: int) -> bool:
+        """Whether a generation was moved over an event. Raises `Superseded`."""
+        self.checkpoint(connection, name, number)
+        asked = sa.select(self.skipped.c.sequence).where(
+            *_at(self.skipped, name, number), self.skipped.c.sequence == sequence
+        )
+        return connection.execute(asked).one_or_none() is not None
+
+    def checkpoint(self, connection: sa.Connection, name: str, number: int) -> int:
+        """How far a generation is. Raises `Superseded`."""
+        found = connection.execute(
+            sa.select(self.table.c.checkpoint, self.table.c.state).where(*self._row(name, number))
+        ).one_or_none()
+        if found is None or State(found.state) not in TAKES_EVENTS:
+            raise superseded(name, number)
+        return int(found.checkpoint)
+
+    def is_dropped(self, connection: sa.Connection, name: str, number: int) -> bool:
+        """Whether a generation's tables are gone."""
+        found = connection.execute(
+            sa.select(self.table.c.state).where(*self._row(name, number))
+        ).scalar_one_or_none()
+        return found is None or found == State.DROPPED.value
+
+    def _row(self, name: str, number: int) -> tuple[sa.ColumnElement[bool], ...]:
+        return _at(self.table, name, number)
+
+
+def _moving(table: sa.Table) -> sa.Update:
+    """Every transaction has it: put together once."""
+    return (
+        table.update()
+        .where(*_at(table, sa.bindparam("name"), sa.bindparam("number")))
+        .where(table.c.checkpoint == sa.bindparam("expected"))
+        .where(table.c.state.in_([state.value for state in TAKES_EVENTS]))
+        .values(checkpoint=sa.bindparam("moved"))
+    )
+
+
+def _at(
+    table: sa.Table, name: str | sa.BindParameter[str], number: int | sa.BindParameter[int]
+) -> tuple[sa.ColumnElement[bool], ...]:
+    return table.c.projection == name, table.c.generation == number

@@ -1,0 +1,127 @@
+"""SQLite: one file, many readers, one writer at a time over all processes."""
+
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from attrs import define, field
+from sqlalchemy.dialects import sqlite
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.pool import ConnectionPoolEntry, SingletonThreadPool
+
+from cim_domain.errors import CimError
+from cim_domain.views.sql.backend import WRITES
+from cim_domain.views.sql.sqlite_errors import is_damage, translated
+from cim_domain.views.sql.sqlite_file import SqliteFile
+
+WRITER_CACHE = 16 * 1024
+"""KiB of the file that the thread which writes keeps in memory."""
+
+READER_CACHE = 2 * 1024
+"""KiB that each of the others keeps: what is written beside it, it must read again anyway."""
+
+# A commit is safe from a crash of the process, and the file from a crash of the machine; what the
+# latter may lose of the last commits is read from the log again, since their checkpoint went along.
+_PRAGMAS = (
+    "PRAGMA synchronous = NORMAL",
+    f"PRAGMA cache_size = -{READER_CACHE}",
+    "PRAGMA wal_autocheckpoint = 16384",
+    "PRAGMA secure_delete = OFF",
+    "PRAGMA journal_size_limit = 67108864",
+    "PRAGMA trusted_schema = OFF",
+)
+
+
+@define(eq=False)
+class SqliteBackend:
+    """See `Backend`."""
+
+    path: Path
+    _connections: int = field(kw_only=True)
+    _patience: float = field(kw_only=True)
+    _file: SqliteFile = field(init=False)
+    engine: sa.Engine = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.path = self.path.absolute()
+        self._file = SqliteFile(self.path, self._patience)
+        self.engine = sa.create_engine(
+            sa.URL.create("sqlite", database=str(self.path)),
+            # A connection for each thread: one that others have written beside forgets its pages.
+            poolclass=SingletonThreadPool,
+            pool_size=self._connections,
+            hide_parameters=True,
+            connect_args={"timeout": self._patience, "check_same_thread": False},
+        )
+        sa.event.listen(self.engine, "connect", _connected)
+        sa.event.listen(self.engine, "begin", _begin)
+
+    @property
+    def recovered(self) -> Path | None:
+        """Where a file was set aside."""
+        return self._file.recovered
+
+    def prepare(self) -> None:
+        """See `Backend`."""
+        self._file.prepare()
+        with self.engine.connect() as connection:
+            connection.exec_driver_sql(f"PRAGMA cache_size = -{WRITER_CACHE}")
+
+    def lock_registry(self, connection: sa.Connection) -> None:
+        """See `Backend`: a transaction that writes is alone from its beginning."""
+
+    def upsert(self, table: sa.Table) -> str:
+        """See `Backend`."""
+        insert = sqlite.insert(table)
+        upsert = insert.on_conflict_do_update(
+            index_elements=list(table.primary_key),
+            set_={column.key: insert.excluded[column.key] for column in _others(table)},
+        )
+        return str(upsert.compile(self.engine))
+
+    def write_many(self, connection: sa.Connection, text: str, rows: list[tuple[Any, ...]]) -> None:
+        """See `Backend`."""
+        connection.exec_driver_sql(text, rows)
+
+    def index(self, connection: sa.Connection, index: sa.Index) -> None:
+        """See `Backend`."""
+        connection.execute(sa.schema.CreateIndex(index, if_not_exists=True))
+
+    def filled(self, connection: sa.Connection, table: sa.Table) -> None:
+        """See `Backend`: plans do not depend on it."""
+
+    def position(self, text: sa.ColumnElement[str], part: str) -> sa.ColumnElement[int]:
+        """See `Backend`."""
+        return sa.func.instr(text, part)
+
+    def ascending(self, column: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
+        """See `Backend`: as it is."""
+        return column
+
+    def translate(self, error: DBAPIError) -> CimError:
+        """See `Backend`."""
+        if isinstance(error.orig, sqlite3.Error) and is_damage(error.orig):
+            self._file.met_damage()
+        return translated(self.path, error.orig)
+
+    def release(self) -> None:
+        """See `Backend`."""
+        self.engine.dispose()
+        self._file.release()
+
+
+def _others(table: sa.Table) -> list[sa.Column[Any]]:
+    return [column for column in table.columns if not column.primary_key]
+
+
+def _connected(connection: sqlite3.Connection, _: ConnectionPoolEntry) -> None:
+    """Transactions begin where `_begin` says, not where the driver thinks."""
+    connection.isolation_level = None
+    for pragma in _PRAGMAS:
+        connection.execute(pragma).close()
+
+
+def _begin(connection: sa.Connection) -> None:
+    writes = connection.get_execution_options().get(WRITES, False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")

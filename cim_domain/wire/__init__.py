@@ -1,0 +1,1 @@
+"""What travels: messages, metadata, outcomes and errors, as bytes and back."""

@@ -1,0 +1,79 @@
+"""Health is measured, in bounded time, and says the worst that was found."""
+
+import asyncio
+from datetime import UTC, datetime
+
+import pytest
+
+from cim_domain.errors import Unavailable
+from cim_domain.observability import health
+from cim_domain.observability.health import Check, Health, HealthCheck, HealthStatus, worst
+
+
+async def fine() -> Check:
+    return Check(HealthStatus.HEALTHY)
+
+
+async def poor() -> Check:
+    return Check(HealthStatus.DEGRADED, {"why": "it is late"})
+
+
+async def away() -> Check:
+    raise Unavailable("nobody answers")
+
+
+async def broken() -> Check:
+    raise KeyError("secret")
+
+
+def of(**looks: HealthCheck) -> Health:
+    return Health("s", "1.0.0", looks, lambda: datetime(2026, 1, 1, tzinfo=UTC))
+
+
+@pytest.mark.parametrize(
+    ("looks", "status"),
+    [
+        ({}, "healthy"),
+        ({"a": fine, "b": fine}, "healthy"),
+        ({"a": fine, "b": poor}, "degraded"),
+        ({"a": poor, "b": away}, "unhealthy"),
+        ({"a": broken, "b": fine}, "unhealthy"),
+    ],
+)
+async def test_the_worst_check_is_the_status(looks: dict[str, HealthCheck], status: str) -> None:
+    assert (await of(**looks).report())["status"] == status
+
+
+async def test_a_look_that_fails_says_why_and_the_others_are_still_told() -> None:
+    checks = (await of(a=away, b=fine, c=broken, d=poor).report())["checks"]
+    assert checks["a"] == {"status": "unhealthy", "error": "nobody answers"}
+    assert checks["b"] == {"status": "healthy"}
+    assert "KeyError" in checks["c"]["error"]
+    assert "secret" not in checks["c"]["error"]
+    assert checks["d"] == {"status": "degraded", "why": "it is late"}
+
+
+async def test_a_look_that_takes_for_ever_is_given_up() -> None:
+    async def endless() -> Check:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    found = await of(a=endless, b=fine).report()
+    assert found["checks"]["a"]["status"] == "unhealthy"
+    assert f"{health.PATIENCE:g} s" in found["checks"]["a"]["error"]
+    assert found["checks"]["b"]["status"] == "healthy"
+
+
+async def test_looks_are_taken_side_by_side() -> None:
+    barrier = asyncio.Barrier(3)
+
+    async def together() -> Check:
+        await barrier.wait()
+        return Check(HealthStatus.HEALTHY)
+
+    assert (await of(a=together, b=together, c=together).report())["status"] == "healthy"
+
+
+def test_the_order_of_badness() -> None:
+    assert worst([HealthStatus.DEGRADED, HealthStatus.HEALTHY]) is HealthStatus.DEGRADED
+    assert worst([HealthStatus.DEGRADED, HealthStatus.UNHEALTHY]) is HealthStatus.UNHEALTHY
