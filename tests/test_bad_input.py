@@ -438,7 +438,7 @@ async def handled(service: Service, endpoint: str, count: int, raw: RawClient) -
 
 
 STEERED = [
-    "{root}.journal.flake.d3d3d7a9-f70d-5a16-a76d-4dd53ba3ea59.created",
+    "{root}.journal.1.flake.d3d3d7a9-f70d-5a16-a76d-4dd53ba3ea59.created",
     "{root}.event.flake.created",
     "{root}.cmd.flake.create",
     "{root}.query.flake.list",
@@ -477,7 +477,7 @@ async def test_a_reply_is_never_sent_where_only_the_service_may_publish(
 async def test_service_discovery_replies_there_as_little(
     raw: RawClient, service: Service, link: Link
 ) -> None:
-    target = f"{raw.root}.journal.flake.x.created".encode()
+    target = f"{raw.root}.journal.3.flake.x.created".encode()
     for verb in (b"PING", b"INFO", b"STATS"):
         raw.publish(b"$SRV." + verb, b"", reply=target)
     await round_trip(link.client)

@@ -20,6 +20,7 @@ from cim_domain.nats.config.settings import NatsSettings, load_settings
 from cim_domain.nats.connection.connect import round_trip
 from cim_domain.nats.connection.link import Link
 from cim_domain.nats.jetstream.api import call
+from cim_domain.partition import partition_of
 from cim_domain.service.service import Service
 from cim_domain.service.settings import load_service_settings
 
@@ -151,9 +152,10 @@ async def test_the_first_event_is_stored_with_exactly_these_headers(
     )
     (message,) = await stored(wire, subjects)
     flake = aggregate_id("nix", "acme", "flake", ["/srv/web"])
+    journal = f"{wire.root}.journal.{partition_of('flake', flake, 16)}.flake.{flake}"
     event = caused_id(command, 0)
     assert body["aggregate_id"] == flake
-    assert message.subject == f"{wire.root}.journal.flake.{flake}.created"
+    assert message.subject == f"{journal}.created"
     assert orjson.loads(message.data) == {
         "path": "/srv/web",
         "description": "",
@@ -165,8 +167,9 @@ async def test_the_first_event_is_stored_with_exactly_these_headers(
     assert before <= datetime.fromisoformat(time) <= datetime.now(UTC)
     assert headers == {
         "Nats-Msg-Id": event,
+        "Nats-Expected-Stream": subjects.event_stream,
         "Nats-Expected-Last-Subject-Sequence": "0",
-        "Nats-Expected-Last-Subject-Sequence-Subject": f"{wire.root}.journal.flake.{flake}.*",
+        "Nats-Expected-Last-Subject-Sequence-Subject": f"{journal}.*",
         "X-Event-ID": event,
         "X-Event-Type": "flake.created",
         "X-Correlation-ID": correlation,

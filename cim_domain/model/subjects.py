@@ -9,6 +9,7 @@ import re
 from attrs import field, frozen
 
 from cim_domain.errors import ModelError
+from cim_domain.partition import PARTITIONS, partition_of
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 _PREFIX = re.compile(r"(?:[a-z0-9_-]+\.)*[a-z0-9_-]+")
@@ -26,6 +27,8 @@ class Subjects:
 
     domain: str
     prefix: str = ""
+    partitions: int = PARTITIONS
+    """How many the domain's log has; fixed when the log is made."""
     root: str = field(init=False)
     _depth: int = field(init=False, repr=False, eq=False)
 
@@ -64,17 +67,27 @@ class Subjects:
         return f"{self.root}.event.{message_type}"
 
     def journal(self, message_type: str, aggregate_id: str) -> str:
-        """``nix.journal.flake.ID.created``: an event's subject in the log."""
+        """``nix.journal.7.flake.ID.created``: an event's subject in the log."""
         aggregate, action = message_type.split(".")
-        return f"{self.root}.journal.{aggregate}.{aggregate_id}.{action}"
+        return f"{self.journal_root(aggregate, aggregate_id)}{action}"
 
     def journal_of(self, aggregate: str, aggregate_id: str) -> str:
-        """``nix.journal.flake.ID.*``: the one pattern for all events of an aggregate."""
-        return f"{self.root}.journal.{aggregate}.{aggregate_id}.*"
+        """``nix.journal.7.flake.ID.*``: the one pattern for all events of an aggregate."""
+        return f"{self.journal_root(aggregate, aggregate_id)}*"
+
+    def journal_root(self, aggregate: str, aggregate_id: str) -> str:
+        """``nix.journal.7.flake.ID.``: what the subjects of an aggregate's events begin with."""
+        partition = partition_of(aggregate, aggregate_id, self.partitions)
+        return f"{self.root}.journal.{partition}.{aggregate}.{aggregate_id}."
 
     def journal_of_type(self, message_type: str) -> str:
-        """``nix.journal.flake.*.created``: every event of a type."""
-        return self.journal(message_type, "*")
+        """``nix.journal.*.flake.*.created``: every event of a type."""
+        aggregate, action = message_type.split(".")
+        return f"{self.root}.journal.*.{aggregate}.*.{action}"
+
+    def journal_of_aggregates(self, aggregate: str) -> str:
+        """``nix.journal.*.flake.*.*``: every event of every aggregate of a name."""
+        return f"{self.root}.journal.*.{aggregate}.*.*"
 
     def type_in(self, subject: str) -> str:
         """``flake.create`` of ``nix.cmd.flake.create``: what follows the kind."""
@@ -112,13 +125,13 @@ class Subjects:
 
     @property
     def journals(self) -> str:
-        """``nix.journal.*.*.*``: all that the event stream holds."""
-        return f"{self.root}.journal.*.*.*"
+        """``nix.journal.*.*.*.*``: all that the event stream holds."""
+        return f"{self.root}.journal.*.*.*.*"
 
     @property
     def republished(self) -> str:
         """Where the server sends a stored event, as a subject transform of `journals`."""
-        return f"{self.root}.event.{{{{wildcard(1)}}}}.{{{{wildcard(3)}}}}"
+        return f"{self.root}.event.{{{{wildcard(2)}}}}.{{{{wildcard(4)}}}}"
 
     @property
     def dead_letter_root(self) -> str:

@@ -143,7 +143,7 @@ def _filter(types: set[str], subjects: Subjects) -> str | None:
         return subjects.journal_of_type(next(iter(types)))
     aggregates = {one.split(".")[0] for one in types}
     if len(aggregates) == 1:
-        return subjects.journal_of(aggregates.pop(), "*")
+        return subjects.journal_of_aggregates(aggregates.pop())
     return None
 
 

@@ -54,7 +54,7 @@ from cim_domain.service.health_checks import looks_at_service
 from cim_domain.service.replays import replays_of_service
 from cim_domain.service.settings import ServiceSettings
 from cim_domain.service.write_side import open_executor
-from cim_domain.store.jetstream import event_stream
+from cim_domain.store.jetstream import ensure_log, partitioned
 from cim_domain.store.port import EventStore
 from cim_domain.store.shared_subscription import SharedSubscription
 from cim_domain.views.port import ViewDatabase
@@ -129,7 +129,10 @@ class Service:
         link.listen(self._connection_changed)
         await require_server(link)
         replicas = self._nats.replicas
-        await ensure_stream(link.requests, event_stream(self.subjects, replicas))
+        identity = await ensure_log(
+            link.requests, self.subjects, replicas, self._settings.partitions
+        )
+        self.subjects = partitioned(self.subjects, identity)
         letters = await self._dead_letters(link, replicas)
         log = self._adapters.events(link, self.subjects, self._settings)
         database = self._adapters.views(self._settings, self._nats, self.domain)

@@ -15,6 +15,7 @@ from pydantic_settings import (
 
 from cim_domain.errors import ConfigurationError
 from cim_domain.nats.config.sources import file_section
+from cim_domain.partition import LARGEST_NUMBER
 from cim_domain.projections.status import OnPoison
 
 SECTION = "service"
@@ -38,6 +39,10 @@ class ServiceSettings(BaseSettings):
 
     views: SecretStr = SecretStr("sqlite")
     """``sqlite`` (a file in the data directory), ``memory``, or a URL ``postgresql://…``."""
+    partitions: Annotated[int, Field(ge=1, le=LARGEST_NUMBER)] | None = None
+    """Over how many partitions a new log spreads its aggregates; without it 16. It never changes
+    afterwards: a log that was made with another number is refused.
+    """
     on_poison: OnPoison = OnPoison.STOP
     """Whether a projection stops at an event that cannot be projected, or skips it."""
     cache: CountOrNone = 10_000

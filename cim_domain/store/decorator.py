@@ -5,7 +5,7 @@ from collections.abc import AsyncGenerator, Sequence
 from attrs import define
 
 from cim_domain.model.records import EventRecord
-from cim_domain.store.port import START, Commit, EventStore, Limits, Position, Slice
+from cim_domain.store.port import START, Commit, EventStore, Limits, LogIdentity, Position, Slice
 
 
 @define(eq=False)
@@ -18,6 +18,10 @@ class EventsAround:
     def limits(self) -> Limits:
         """See `EventStore.limits`."""
         return self.inner.limits
+
+    async def identity(self) -> LogIdentity:
+        """See `EventStore.identity`."""
+        return await self.inner.identity()
 
     async def append(self, commits: Sequence[Commit]) -> tuple[Position, ...]:
         """See `EventStore.append`."""

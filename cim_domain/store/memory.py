@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Sequence
 
 from cim_domain.model.records import EventRecord
 from cim_domain.store.checks import check_commits, tail_of
-from cim_domain.store.port import START, Commit, Limits, Position, Slice, StoreConflict
+from cim_domain.store.port import START, Commit, Limits, LogIdentity, Position, Slice, StoreConflict
 
 _SLICE = 1000
 
@@ -16,10 +16,15 @@ class MemoryEvents:
 
     def __init__(self, limits: Limits | None = None) -> None:
         self.limits = limits or Limits()
+        self._identity = LogIdentity.new()
         self._log: list[EventRecord] = []
         self._histories: dict[tuple[str, str], list[EventRecord]] = defaultdict(list)
         self._ids: set[str] = set()
         self._grown = asyncio.Condition()
+
+    async def identity(self) -> LogIdentity:
+        """See `EventStore.identity`."""
+        return self._identity
 
     async def append(self, commits: Sequence[Commit]) -> tuple[Position, ...]:
         """See `EventStore.append`."""

@@ -6,11 +6,13 @@ JSON. What the bytes mean is the domain's business.
 
 from collections.abc import AsyncGenerator, Sequence
 from typing import Protocol
+from uuid import uuid4
 
 from attrs import frozen
 
 from cim_domain.errors import Conflict
 from cim_domain.model.records import EventRecord
+from cim_domain.partition import PARTITIONS
 
 
 @frozen
@@ -39,6 +41,21 @@ class Commit:
     aggregate_id: str
     expected: Position
     events: tuple[EventRecord, ...]
+
+
+@frozen
+class LogIdentity:
+    """Which log this is. Made with the log; what is derived from a log can name it."""
+
+    log_id: str
+    """A UUID."""
+    partitions: int
+    """Over how many its aggregates are spread; see `cim_domain.partition`."""
+
+    @classmethod
+    def new(cls, partitions: int = PARTITIONS) -> "LogIdentity":
+        """Of a log that is about to be made."""
+        return cls(str(uuid4()), partitions)
 
 
 @frozen
@@ -87,6 +104,12 @@ class EventStore(Log, Protocol):
     @property
     def limits(self) -> Limits:
         """What one append may hold."""
+
+    async def identity(self) -> LogIdentity:
+        """Which log this is; the same for as long as it lives.
+
+        Raises `Unavailable`, and `Failed` (``another_log``) for what the kit has not made.
+        """
 
     async def append(self, commits: Sequence[Commit]) -> tuple[Position, ...]:
         """Store all the commits, or none; give each aggregate's position after it.

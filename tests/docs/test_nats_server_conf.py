@@ -335,7 +335,7 @@ DENIED_PUBLISHES = {
     "service": (
         "nix.cmd.flake.create",
         "nix.event.flake.created",
-        "other.journal.flake.id.created",
+        "other.journal.3.flake.id.created",
         "_INBOX_client.guessed",
         "$JS.API.STREAM.DELETE.NIX_EVENTS",
         "$JS.API.STREAM.PURGE.NIX_EVENTS",
@@ -345,7 +345,7 @@ DENIED_PUBLISHES = {
         "$JS.API.CONSUMER.CREATE.OTHER.reader",
     ),
     "client": (
-        "nix.journal.flake.id.created",
+        "nix.journal.3.flake.id.created",
         "nix.event.flake.created",
         "nix.dlq.commands",
         "nix.replay.commands",
@@ -365,7 +365,7 @@ DENIED_PUBLISHES = {
         "nix.cmd.flake.create",
         "nix.query.flake.get",
         "nix.replay.commands",
-        "nix.journal.flake.id.created",
+        "nix.journal.3.flake.id.created",
         "nix.event.flake.created",
         "$JS.API.CONSUMER.CREATE.NIX_EVENTS.reader",
         "$JS.API.CONSUMER.DELETE.NIX_EVENTS.reader",
@@ -375,7 +375,7 @@ DENIED_PUBLISHES = {
     ),
     "operator": (
         "nix.cmd.flake.create",
-        "nix.journal.flake.id.created",
+        "nix.journal.3.flake.id.created",
         "nix.event.flake.created",
         "$JS.API.STREAM.DELETE.NIX_EVENTS",
     ),

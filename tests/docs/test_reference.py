@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel, SecretStr
 
+from cim_domain import Domain
 from cim_domain.identity import aggregate_id
 from cim_domain.nats.config.settings import NatsSettings, ServerUrl
+from cim_domain.partition import partition_of
 from cim_domain.service.settings import ServiceSettings
 from tests.docs.documents import ROOT, links, rows
 
@@ -106,10 +108,15 @@ def under_headings(document: Path) -> Iterator[tuple[str, list[str]]]:
 
 def test_the_vectors_of_identity_are_the_kits() -> None:
     vectors = [row for row in rows(DOCS / "wire-contract.md") if row[0].startswith("[")]
-    assert len(vectors) == 3
-    for name, expected in vectors:
+    assert len(vectors) == 8
+    seen = set()
+    for name, identifier, *partition in vectors:
         domain, organization, aggregate, *key = json.loads(name)
-        assert aggregate_id(domain, organization, aggregate, key) == expected
+        assert aggregate_id(domain, organization, aggregate, key) == identifier
+        if partition:
+            seen.add(aggregate)
+            assert partition == [str(partition_of(aggregate, identifier, 16))]
+    assert seen == set(Domain.find("nix").aggregates)
 
 
 def test_every_promise_names_a_test_that_is_there() -> None:

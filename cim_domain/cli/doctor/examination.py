@@ -14,7 +14,7 @@ from cim_domain.nats.jetstream.api import STREAM_NOT_FOUND, ApiError, call
 from cim_domain.nats.jetstream.dead_letters import dead_letter_stream
 from cim_domain.nats.jetstream.requirements import OLDEST, require_jetstream
 from cim_domain.nats.jetstream.streams import StreamDefinition, stream_config
-from cim_domain.store.jetstream import event_stream
+from cim_domain.store.jetstream import event_stream, log_identity
 
 SKEW = 1.0
 """Seconds by which clocks may differ before it is worth a word."""
@@ -73,11 +73,11 @@ def skew(server: datetime, before: datetime, after: datetime) -> Finding:
 
 async def streams(link: Link, subjects: Subjects, replicas: int) -> list[Finding]:
     """Whether the domain's streams are as a service needs them."""
-    definitions = (
-        event_stream(subjects, replicas),
-        dead_letter_stream(subjects.dead_letter_stream, subjects.dead_letters, replicas),
-    )
-    return [await _stream(link, subjects, one) for one in definitions]
+    letters = dead_letter_stream(subjects.dead_letter_stream, subjects.dead_letters, replicas)
+    return [
+        *await _log(link, subjects, replicas),
+        await _stream(link, subjects, letters),
+    ]
 
 
 async def service(link: Link, subjects: Subjects) -> Finding:
@@ -132,6 +132,23 @@ async def dead_letters(link: Link, subjects: Subjects) -> Finding:
         f"`cim-domain dlq list {subjects.domain}` tells why; replay or discard what is in {stream}"
     )
     return Finding("dead letters", "warn", f"{count} wait for somebody", advice)
+
+
+async def _log(link: Link, subjects: Subjects, replicas: int) -> list[Finding]:
+    """Whether the event stream is as needed, and which log it is."""
+    config = await stream_config(link.requests, subjects.event_stream)
+    if config is None:
+        return [await _stream(link, subjects, event_stream(subjects, replicas))]
+    try:
+        identity = log_identity(subjects, config)
+    except ConfigurationError as error:
+        problem, _, advice = str(error).partition(". ")
+        return [Finding(f"stream {subjects.event_stream}", "fail", problem, advice)]
+    stream = await _stream(link, subjects, event_stream(subjects, replicas, identity))
+    return [
+        stream,
+        Finding("log", "ok", f"is {identity.log_id}, in {identity.partitions} partitions"),
+    ]
 
 
 async def _stream(link: Link, subjects: Subjects, definition: StreamDefinition) -> Finding:

@@ -36,7 +36,7 @@ class Decoded:
 def decode(stored: StoredLetter, subjects: Subjects) -> Decoded | None:
     """The event, its older versions brought up to date; None where the letter is of no event."""
     letter = stored.letter
-    if not letter.subject.startswith(subjects.journals.removesuffix("*.*.*")):
+    if not letter.subject.startswith(f"{subjects.root}.journal."):
         return None
     record = read_event(
         letter.subject, letter.headers, letter.data, letter.sequence, subjects.service

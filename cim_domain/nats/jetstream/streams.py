@@ -1,6 +1,6 @@
 """Stream definitions: made when missing, widened when safe, and refused when they do not fit."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from attrs import frozen
@@ -62,8 +62,10 @@ async def stream_config(requests: Requests, name: str) -> dict[str, Any] | None:
     return config
 
 
-async def ensure_stream(requests: Requests, definition: StreamDefinition) -> None:
-    """Have the stream exist as defined.
+async def ensure_stream(
+    requests: Requests, definition: StreamDefinition, keep: Collection[str] = ()
+) -> None:
+    """Have the stream exist as defined, but for settings to `keep` as they were when it was made.
 
     One that differs is updated, which the server refuses for what cannot change. Raises
     `ConfigurationError` with the differences then, where the stream holds subjects that are not
@@ -86,6 +88,8 @@ async def ensure_stream(requests: Requests, definition: StreamDefinition) -> Non
         else:
             return
     differences = definition.differences(actual)
+    for setting in keep:
+        differences.pop(setting, None)
     if not differences:
         return
     # Two prefixes and domains may lead to one name; the stream is the other one's then.

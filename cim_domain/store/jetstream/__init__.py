@@ -2,6 +2,13 @@
 
 from cim_domain.store.jetstream.attempts import Patience
 from cim_domain.store.jetstream.events import JetStreamEvents
-from cim_domain.store.jetstream.stream import event_stream
+from cim_domain.store.jetstream.stream import ensure_log, event_stream, log_identity, partitioned
 
-__all__ = ["JetStreamEvents", "Patience", "event_stream"]
+__all__ = [
+    "JetStreamEvents",
+    "Patience",
+    "ensure_log",
+    "event_stream",
+    "log_identity",
+    "partitioned",
+]

@@ -15,6 +15,7 @@ from cim_domain.wire.codec import event_headers
 HEADERS_MARGIN = 8 * 1024
 """Bytes of `max_payload` that an event's data leave to its headers."""
 
+EXPECTED_STREAM = "Nats-Expected-Stream"
 EXPECTED_SEQUENCE = "Nats-Expected-Last-Subject-Sequence"
 EXPECTED_SUBJECT = "Nats-Expected-Last-Subject-Sequence-Subject"
 BATCH_ID = "Nats-Batch-Id"
@@ -50,20 +51,25 @@ class Publication:
 
 
 def publications(subjects: Subjects, commit: Commit) -> list[Publication]:
-    """The messages of a commit; they expect what the commit expects."""
-    # On the first message alone: it holds for all that the batch adds to this aggregate, and
-    # every reader of the log pays for each header.
+    """The messages of a commit; they expect what the commit expects.
+
+    The expectations are on the first message alone: they hold for all that the batch adds to this
+    aggregate, and every reader of the log pays for each header. The stream is named so that a
+    writer is refused whose partition has moved to another one, where sequences are others.
+    """
+    root = subjects.journal_root(commit.aggregate, commit.aggregate_id)
     expectation = {
+        EXPECTED_STREAM: subjects.event_stream,
         EXPECTED_SEQUENCE: str(commit.expected.sequence),
-        EXPECTED_SUBJECT: subjects.journal_of(commit.aggregate, commit.aggregate_id),
+        EXPECTED_SUBJECT: f"{root}*",
     }
     outgoing: list[Publication] = []
     for event in commit.events:
         headers = event_headers(event.metadata)
         if not outgoing:
             headers.update(expectation)
-        subject = subjects.journal(event.metadata.message_type, commit.aggregate_id)
-        outgoing.append(Publication(subject, event.data, header_block(headers)))
+        action = event.metadata.message_type.partition(".")[2]
+        outgoing.append(Publication(f"{root}{action}", event.data, header_block(headers)))
     return outgoing
 
 

@@ -235,7 +235,7 @@ def test_an_event_is_shown_and_known_to_be_in_the_views(cli, letters, data_direc
         command(
             path,
             consumer="projection.flakes",
-            subject=f"nix.journal.flake.{sent['aggregate_id']}.created",
+            subject=Subjects("nix").journal("flake.created", sent["aggregate_id"]),
             headers=event_headers(
                 Metadata(
                     message_id=sent["events"][0]["id"],

@@ -17,8 +17,7 @@ from cim_domain.commands.snapshots import MemorySnapshots
 from cim_domain.identity import caused_id
 from cim_domain.model.subjects import Subjects
 from cim_domain.nats.connection.link import Link
-from cim_domain.nats.jetstream.streams import ensure_stream
-from cim_domain.store.jetstream import JetStreamEvents, event_stream
+from cim_domain.store.jetstream import JetStreamEvents, ensure_log
 from cim_domain.store.memory import MemoryEvents
 from cim_domain.store.port import EventStore
 from cim_domain.testing.records import event
@@ -193,7 +192,7 @@ async def store(request: pytest.FixtureRequest, link: Link) -> EventStore:
     if request.param == "memory":
         return MemoryEvents()
     subjects = Subjects("sums", prefix=f"t{uuid4().hex[:12]}")
-    await ensure_stream(link.requests, event_stream(subjects))
+    await ensure_log(link.requests, subjects)
     return JetStreamEvents(link, subjects)
 
 

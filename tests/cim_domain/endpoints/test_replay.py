@@ -26,11 +26,10 @@ from cim_domain.nats.jetstream.api import call
 from cim_domain.nats.jetstream.dead_letter_box import StoredLetter
 from cim_domain.nats.jetstream.dead_letters import StreamDeadLetters
 from cim_domain.nats.jetstream.reader import follow_stream
-from cim_domain.nats.jetstream.streams import ensure_stream
 from cim_domain.projections.runner import OnPoison, ProjectionRunner
 from cim_domain.service.service import Service
 from cim_domain.service.settings import ServiceSettings
-from cim_domain.store.jetstream import event_stream
+from cim_domain.store.jetstream import ensure_log
 from cim_domain.store.memory import MemoryEvents
 from cim_domain.views.memory.database import MemoryViews
 from tests.cim_domain.tallies import Add, Added, GetTally, ListNames, Tally, TallyView, request
@@ -160,7 +159,7 @@ class Bench:
         await call(self.link.requests, f"STREAM.DELETE.{self.subjects.event_stream}")
 
     async def with_store(self) -> None:
-        await ensure_stream(self.link.requests, event_stream(self.subjects))
+        await ensure_log(self.link.requests, self.subjects)
 
 
 @pytest.fixture
@@ -247,7 +246,7 @@ async def test_an_event_is_read_from_the_log_and_not_from_the_letter(bench: Benc
     async with bench.service():
         await bench.add("a")
         await bench.order(2)
-        forged = letter_of("process.copier", "t.journal.tally.x.added", b"{}", sequence=1)
+        forged = letter_of("process.copier", "t.journal.3.tally.x.added", b"{}", sequence=1)
         await bench.letters.put(forged)
         letter = await bench.letter()
         with pytest.raises(Failed) as failed:

@@ -25,11 +25,10 @@ from cim_domain.model.subjects import Subjects
 from cim_domain.nats.config.settings import load_settings
 from cim_domain.nats.connection.link import Link
 from cim_domain.nats.jetstream.api import ApiError, answer_of, call
-from cim_domain.nats.jetstream.streams import ensure_stream
 from cim_domain.nats.jetstream.subscriber import Retries
 from cim_domain.observability.health import HealthStatus
 from cim_domain.processes.runner import Execute, ProcessRunner
-from cim_domain.store.jetstream import JetStreamEvents, event_stream
+from cim_domain.store.jetstream import JetStreamEvents, ensure_log
 from cim_domain.store.port import START, Commit
 from cim_domain.testing.records import all_of, event, new_id
 from cim_domain.wire.outcome import Outcome
@@ -91,7 +90,7 @@ class Town:
         self.errors: list[RequestError] = []
 
     async def open(self) -> "Town":
-        await ensure_stream(self.link.requests, event_stream(self.subjects))
+        await ensure_log(self.link.requests, self.subjects)
         return self
 
     async def execute(self, request: CommandRequest) -> Outcome:
@@ -589,7 +588,7 @@ async def test_one_that_gets_no_messages_is_degraded_and_says_why(town: Town) ->
 
 @pytest.mark.parametrize(
     ("process", "expected"),
-    [(Echo(), "sums.journal.tally.*.renamed"), (Both(), "sums.journal.tally.*.*")],
+    [(Echo(), "sums.journal.*.tally.*.renamed"), (Both(), "sums.journal.*.tally.*.*")],
 )
 async def test_a_consumer_has_the_one_filter_that_all_its_events_pass(
     town: Town, process: Process, expected: str

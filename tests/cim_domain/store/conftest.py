@@ -4,11 +4,10 @@ import pytest
 
 from cim_domain.model.subjects import Subjects
 from cim_domain.nats.connection.link import Link
-from cim_domain.nats.jetstream.streams import ensure_stream
-from cim_domain.store.jetstream import JetStreamEvents, event_stream
+from cim_domain.store.jetstream import JetStreamEvents, ensure_log
 
 
 @pytest.fixture
 async def jetstream_events(link: Link, subjects: Subjects) -> JetStreamEvents:
-    await ensure_stream(link.requests, event_stream(subjects))
+    await ensure_log(link.requests, subjects)
     return JetStreamEvents(link, subjects)

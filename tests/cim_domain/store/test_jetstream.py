@@ -18,9 +18,9 @@ from cim_domain.nats.connection.events import ConnectionChange
 from cim_domain.nats.connection.link import Link
 from cim_domain.nats.jetstream.api import call
 from cim_domain.nats.jetstream.direct import get_range
-from cim_domain.nats.jetstream.streams import ensure_stream
 from cim_domain.nats.server.embedded import EmbeddedServer
-from cim_domain.store.jetstream import JetStreamEvents, Patience, event_stream
+from cim_domain.partition import partition_of
+from cim_domain.store.jetstream import JetStreamEvents, Patience, ensure_log
 from cim_domain.store.port import START, Commit, Position, StoreConflict
 from cim_domain.testing.records import all_of, commit, event, following, new_id, stored, take
 from cim_domain.testing.server import crash, frozen, throwaway_server
@@ -77,14 +77,18 @@ async def test_an_event_is_stored_as_the_wire_contract_says(
     )
     await store.append([Commit("flake", FLAKE, START, (created,))])
     (message,) = await get_range(link.requests, subjects.event_stream, start=1, limit=10, timeout=5)
-    assert message.subject == f"{subjects.root}.journal.flake.{FLAKE}.created"
+    assert (
+        message.subject
+        == f"{subjects.root}.journal.{partition_of('flake', FLAKE, 16)}.flake.{FLAKE}.created"
+    )
     assert message.data == b'{"path":"/srv/web"}'
     added = {"Nats-Time-Stamp", "Nats-Num-Pending", "Nats-Last-Sequence"}
     headers = {name: value for name, value in message.headers.items() if name not in added}
     assert headers == {
         "Nats-Msg-Id": event_id,
+        "Nats-Expected-Stream": subjects.event_stream,
         "Nats-Expected-Last-Subject-Sequence": "0",
-        "Nats-Expected-Last-Subject-Sequence-Subject": f"{subjects.root}.journal.flake.{FLAKE}.*",
+        "Nats-Expected-Last-Subject-Sequence-Subject": subjects.journal_of("flake", FLAKE),
         "X-Event-ID": event_id,
         "X-Event-Type": "flake.created",
         "X-Correlation-ID": correlation,
@@ -324,7 +328,7 @@ async def own_server(
             return links[-1]
 
         link = await open_link()
-        await ensure_stream(link.requests, event_stream(subjects))
+        await ensure_log(link.requests, subjects)
         yield JetStreamEvents(link, subjects, patience), server, open_link
         for each in links:
             await each.close()
@@ -400,7 +404,7 @@ async def test_without_a_server_everything_is_unavailable_within_the_budget() ->
         link = await Link.open(settings, name="test", url=server.url)
         lost = asyncio.Event()
         link.listen(lambda change: lost.set() if change is ConnectionChange.DISCONNECTED else None)
-        await ensure_stream(link.requests, event_stream(subjects))
+        await ensure_log(link.requests, subjects)
         store = JetStreamEvents(link, subjects, SHORT)
         await store.append([commit(FLAKE)])
     await lost.wait()
@@ -422,7 +426,7 @@ async def test_without_a_server_everything_is_unavailable_within_the_budget() ->
 async def test_a_server_that_freezes_is_unavailable_within_the_budget() -> None:
     async with throwaway_server() as server:
         link = await Link.open(load_settings(), name="test", url=server.url)
-        await ensure_stream(link.requests, event_stream(Subjects("nix")))
+        await ensure_log(link.requests, Subjects("nix"))
         store = JetStreamEvents(link, Subjects("nix"), SHORT)
         flakes = [commit(new_id(), events=1 + n % 2) for n in range(20)]
         clock = asyncio.get_running_loop().time

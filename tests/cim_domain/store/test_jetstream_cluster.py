@@ -9,9 +9,8 @@ from cim_domain.model.subjects import Subjects
 from cim_domain.nats.config.settings import load_settings
 from cim_domain.nats.connection.link import Link
 from cim_domain.nats.jetstream.api import call
-from cim_domain.nats.jetstream.streams import ensure_stream
 from cim_domain.nats.server.embedded import EmbeddedServer
-from cim_domain.store.jetstream import JetStreamEvents, event_stream
+from cim_domain.store.jetstream import JetStreamEvents, ensure_log
 from cim_domain.store.port import START, EventStore, Position, StoreConflict
 from cim_domain.testing.cluster import leader_of, throwaway_cluster, urls_of
 from cim_domain.testing.records import all_of, commit, new_id
@@ -41,7 +40,7 @@ async def links(cluster: dict[str, EmbeddedServer]) -> AsyncIterator[list[Link]]
 @pytest.fixture
 async def replicated(links: list[Link], subjects: Subjects) -> AsyncIterator[Subjects]:
     """A domain whose event stream has three replicas."""
-    await ensure_stream(links[0].requests, event_stream(subjects, replicas=3))
+    await ensure_log(links[0].requests, subjects, replicas=3)
     yield subjects
     await call(links[0].requests, f"STREAM.DELETE.{subjects.event_stream}")
 
@@ -66,7 +65,7 @@ async def test_a_leader_that_dies_costs_nothing_and_doubles_nothing(
 ) -> None:
     settings = load_settings(reconnect={"first_delay": 0.02, "ceiling": 0.05})
     links = [await Link.open(settings, name="w", url=urls_of(cluster)) for _ in range(6)]
-    await ensure_stream(links[0].requests, event_stream(subjects, replicas=3))
+    await ensure_log(links[0].requests, subjects, replicas=3)
     flakes = [new_id(), new_id()]
     done: dict[str, Position] = {}
     enough = asyncio.Event()

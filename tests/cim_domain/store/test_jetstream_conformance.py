@@ -12,8 +12,7 @@ from cim_domain.model.subjects import Subjects
 from cim_domain.nats.config.settings import load_settings
 from cim_domain.nats.connection.link import Link
 from cim_domain.nats.jetstream.api import call
-from cim_domain.nats.jetstream.streams import ensure_stream
-from cim_domain.store.jetstream import JetStreamEvents, event_stream
+from cim_domain.store.jetstream import JetStreamEvents, ensure_log
 from cim_domain.store.port import EventStore
 from cim_domain.testing.store.conformance import PersistentConformance
 from cim_domain.testing.store.state_machine import StoreModel
@@ -45,7 +44,7 @@ def test_random_histories_end_as_they_do_in_memory(nats_url: str) -> None:
             link = await Link.open(load_settings(), name="model", url=nats_url)
             stack.push_async_callback(link.close)
             subjects = Subjects("nix", f"m{uuid4().hex[:12]}")
-            await ensure_stream(link.requests, event_stream(subjects))
+            await ensure_log(link.requests, subjects)
             stream = subjects.event_stream
             stack.push_async_callback(call, link.requests, f"STREAM.DELETE.{stream}")
             return JetStreamEvents(link, subjects)

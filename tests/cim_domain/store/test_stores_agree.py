@@ -29,8 +29,7 @@ from cim_domain.model.subjects import Subjects
 from cim_domain.nats.config.settings import load_settings
 from cim_domain.nats.connection.link import Link
 from cim_domain.nats.jetstream.api import call
-from cim_domain.nats.jetstream.streams import ensure_stream
-from cim_domain.store.jetstream import JetStreamEvents, event_stream
+from cim_domain.store.jetstream import JetStreamEvents, ensure_log
 from cim_domain.store.memory import MemoryEvents
 from cim_domain.store.port import EventStore
 from cim_domain.wire.outcome import Outcome
@@ -144,7 +143,7 @@ async def play(store: EventStore, batches: Sequence[Sequence[Sent]]) -> tuple[An
 async def on_jetstream(url: str, batches: Sequence[Sequence[Sent]]) -> tuple[Any, Any]:
     link = await Link.open(load_settings(), name="test", url=url)
     subjects = Subjects("nix", prefix=link.client.new_inbox().lower().replace(".", "-"))
-    await ensure_stream(link.requests, event_stream(subjects))
+    await ensure_log(link.requests, subjects)
     try:
         return await play(JetStreamEvents(link, subjects), batches)
     finally:

@@ -46,7 +46,7 @@ metadata = st.builds(
 @given(metadata, st.binary(max_size=100))
 def test_an_event_comes_back_as_it_was_written(written: Metadata, data: bytes) -> None:
     aggregate, action = written.message_type.split(".")
-    subject = f"nix.journal.{aggregate}.{written.aggregate_id}.{action}"
+    subject = f"nix.journal.3.{aggregate}.{written.aggregate_id}.{action}"
     headers = event_headers(written)
     for name, value in headers.items():
         check_header(name, value)
@@ -69,7 +69,7 @@ def test_an_event_comes_back_as_it_was_written(written: Metadata, data: bytes) -
     )
 ))), st.text(max_size=40)))  # fmt: skip
 def test_no_headers_stop_the_log(headers: dict[str, str]) -> None:
-    subject = "nix.journal.flake.x.created"
+    subject = "nix.journal.3.flake.x.created"
     record = read_event(subject, headers, b"", 7, "s")
     assert record.metadata.sequence == 7
     assert record.metadata.aggregate_version == 0
@@ -179,7 +179,7 @@ def test_anything_else_is_invalid_and_names_the_header(text: str) -> None:
 def test_headers_not_taken_apart_tell_the_same(
     written: Metadata, more: list[str], at_odds: bool
 ) -> None:
-    subject = f"nix.journal.{written.message_type.replace('.', f'.{written.aggregate_id}.')}"
+    subject = f"nix.journal.3.{written.message_type.replace('.', f'.{written.aggregate_id}.')}"
     if at_odds:
         subject = subject.replace("journal.", "journal.x")
     lines = [f"{name}: {value}" for name, value in event_headers(written).items()] + more

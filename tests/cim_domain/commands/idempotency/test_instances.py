@@ -12,8 +12,7 @@ from cim_domain.model.metadata import Metadata
 from cim_domain.model.subjects import Subjects
 from cim_domain.nats.config.settings import NatsSettings
 from cim_domain.nats.connection.link import Link
-from cim_domain.nats.jetstream.streams import ensure_stream
-from cim_domain.store.jetstream import event_stream
+from cim_domain.store.jetstream import ensure_log
 from cim_domain.store.memory import MemoryEvents
 from cim_domain.wire.outcome import Outcome
 from tests.cim_domain.commands.idempotency.doors import (
@@ -53,7 +52,7 @@ class GatedRefusals(MemoryIdempotencyStore):
 
 @pytest.fixture
 async def log(link: Link, subjects: Subjects) -> None:
-    await ensure_stream(link.requests, event_stream(subjects))
+    await ensure_log(link.requests, subjects)
 
 
 @pytest.mark.usefixtures("log")

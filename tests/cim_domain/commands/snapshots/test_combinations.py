@@ -15,8 +15,7 @@ from cim_domain.commands.snapshots import BucketSnapshots, MemorySnapshots
 from cim_domain.model.subjects import Subjects
 from cim_domain.nats.connection.link import Link
 from cim_domain.nats.jetstream.buckets import Bucket
-from cim_domain.nats.jetstream.streams import ensure_stream
-from cim_domain.store.jetstream import JetStreamEvents, event_stream
+from cim_domain.store.jetstream import JetStreamEvents, ensure_log
 from cim_domain.store.memory import MemoryEvents
 from cim_domain.testing.records import all_of
 from cim_domain.wire.outcome import Outcome
@@ -79,7 +78,7 @@ async def test_with_and_without_each_of_them_nothing_is_lost_or_doubled_on_a_ser
     link: Link, bucket: Bucket, stack: Stack
 ) -> None:
     subjects = Subjects("sums", prefix=f"t{uuid4().hex[:12]}")
-    await ensure_stream(link.requests, event_stream(subjects))
+    await ensure_log(link.requests, subjects)
     store = JetStreamEvents(link, subjects)
     instances = [stack.executor(DOMAIN, store, BucketSnapshots(bucket)) for _ in range(2)]
     requests: list[CommandRequest] = [

@@ -15,8 +15,7 @@ from cim_domain import Aggregate, Command, Domain, Event, Rejected, decides, evo
 from cim_domain.commands.snapshots import EventAt, MemorySnapshots, event_at
 from cim_domain.model.subjects import Subjects
 from cim_domain.nats.connection.link import Link
-from cim_domain.nats.jetstream.streams import ensure_stream
-from cim_domain.store.jetstream import JetStreamEvents, event_stream
+from cim_domain.store.jetstream import JetStreamEvents, ensure_log
 from cim_domain.store.memory import MemoryEvents
 from cim_domain.store.port import EventStore
 from cim_domain.testing.records import all_of
@@ -118,7 +117,7 @@ async def two_logs(link: Link) -> tuple[EventStore, EventStore, EventAt]:
     """Two streams, as if one was removed and made anew, and how to look into the second."""
     old, new = (Subjects("sums", prefix=f"t{uuid4().hex[:12]}") for _ in range(2))
     for subjects in (old, new):
-        await ensure_stream(link.requests, event_stream(subjects))
+        await ensure_log(link.requests, subjects)
     look = event_at(link, new.event_stream)
     return JetStreamEvents(link, old), JetStreamEvents(link, new), look
 

@@ -29,7 +29,7 @@ async def letters(link: Link, subjects: Subjects) -> StreamDeadLetters:
 def letter(**fields: Any) -> DeadLetter:
     given: dict[str, Any] = {
         "consumer": "process.builder",
-        "subject": "nix.journal.flake.x.created",
+        "subject": "nix.journal.3.flake.x.created",
         "headers": {"X-Event-Type": "flake.created"},
         "data": b'{"path":"/srv/web"}',
         "code": "handler_failed",
@@ -62,7 +62,7 @@ async def test_a_letter_is_the_message_with_what_is_known_about_the_failure(
     assert own(found) == {
         "X-Event-Type": "flake.created",
         "X-Dead-Consumer": "process.builder",
-        "X-Dead-Subject": "nix.journal.flake.x.created",
+        "X-Dead-Subject": "nix.journal.3.flake.x.created",
         "X-Dead-Code": "handler_failed",
         "X-Dead-Reason": "the handler failed: ValueError",
         "X-Dead-Deliveries": "5",

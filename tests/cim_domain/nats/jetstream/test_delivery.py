@@ -8,7 +8,7 @@ from cim_domain.nats.jetstream.delivery import Delivery, read_delivery
 
 
 def delivered(reply: str) -> Msg:
-    return Msg(Client(), "nix.journal.flake.x.created", reply)
+    return Msg(Client(), "nix.journal.3.flake.x.created", reply)
 
 
 @pytest.mark.parametrize(

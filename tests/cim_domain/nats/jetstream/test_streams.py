@@ -10,7 +10,7 @@ from cim_domain.model.subjects import Subjects
 from cim_domain.nats.connection.link import Link
 from cim_domain.nats.jetstream.api import ApiError, call
 from cim_domain.nats.jetstream.streams import StreamDefinition, ensure_stream, stream_config
-from cim_domain.store.jetstream import event_stream
+from cim_domain.store.jetstream import ensure_log, event_stream
 
 
 def definition(names: Subjects, **config: Any) -> StreamDefinition:
@@ -37,10 +37,10 @@ async def test_instances_that_start_together_make_one(link: Link, subjects: Subj
 
 
 async def test_one_that_is_there_is_left_as_it_is(link: Link, subjects: Subjects) -> None:
-    await ensure_stream(link.requests, event_stream(subjects))
+    await ensure_log(link.requests, subjects)
     info = await call(link.requests, f"STREAM.INFO.{subjects.event_stream}")
     await link.requests.one(subjects.journal("a.b", "c"), timeout=5)
-    await ensure_stream(link.requests, event_stream(subjects))
+    await ensure_log(link.requests, subjects)
     after = await call(link.requests, f"STREAM.INFO.{subjects.event_stream}")
     assert (after["config"], after["created"]) == (info["config"], info["created"])
     assert after["state"]["messages"] == 1
@@ -66,9 +66,9 @@ async def test_a_stream_of_other_subjects_is_somebody_elses(link: Link, subjects
     # "a.b" and "a_b" lead to one name.
     other = Subjects(f"{subjects.prefix}_nix")
     assert other.event_stream == subjects.event_stream
-    await ensure_stream(link.requests, event_stream(subjects))
+    await ensure_log(link.requests, subjects)
     with pytest.raises(ConfigurationError, match="holds other subjects") as caught:
-        await ensure_stream(link.requests, event_stream(other))
+        await ensure_log(link.requests, other)
     assert subjects.journals in str(caught.value)
     assert (await actual(link, subjects))["subjects"] == [subjects.journals]
 
@@ -86,7 +86,7 @@ async def test_what_cannot_change_is_refused_with_each_difference(
 
 async def test_what_the_server_will_not_make_is_refused(link: Link, subjects: Subjects) -> None:
     with pytest.raises(ConfigurationError, match="could not be created"):
-        await ensure_stream(link.requests, event_stream(subjects, replicas=3))
+        await ensure_log(link.requests, subjects, replicas=3)
 
 
 @pytest.mark.parametrize(("wanted", "found", "fits"), [(1, 3, True), (3, 1, False), (3, 3, True)])

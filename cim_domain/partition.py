@@ -1,0 +1,31 @@
+"""Which partition of the log an aggregate is in: the hash that nats-server uses itself.
+
+The partition of an aggregate is FNV-1a (32 bits) over its name and id, joined without a separator,
+modulo the number of partitions: the server's ``{{partition(N,1,2)}}`` over the two tokens. So
+mappings and copies that a server makes agree with what the kit writes.
+"""
+
+from functools import lru_cache
+
+PARTITIONS = 16
+"""How many partitions a log has, unless it was made with another number. It never changes."""
+
+LARGEST_NUMBER = 4096
+"""No log has more partitions: each filtered reader of one costs a pass over the whole log."""
+
+_OFFSET = 2166136261
+_PRIME = 16777619
+
+
+def fnv1a(data: bytes) -> int:
+    """The FNV-1a hash of some bytes, 32 bits."""
+    digest = _OFFSET
+    for byte in data:
+        digest = ((digest ^ byte) * _PRIME) & 0xFFFFFFFF
+    return digest
+
+
+@lru_cache(maxsize=4096)
+def partition_of(aggregate: str, aggregate_id: str, partitions: int) -> int:
+    """The partition of an aggregate, from 0 to `partitions` - 1."""
+    return fnv1a(f"{aggregate}{aggregate_id}".encode()) % partitions
