@@ -12,13 +12,17 @@ from cim_domain import Event, Metadata
 from cim_domain.identity import aggregate_id
 from cim_domain.model.metadata import utc_now
 from cim_domain.model.subjects import Subjects
-from cim_domain.store.jetstream.publications import EXPECTED_SEQUENCE, EXPECTED_SUBJECT
+from cim_domain.store.jetstream.publications import (
+    EXPECTED_SEQUENCE,
+    EXPECTED_STREAM,
+    EXPECTED_SUBJECT,
+)
 from cim_domain.wire.codec import event_headers
 
 _URL = "github:NixOS/nixpkgs/nixos-unstable"
 # Stand-ins, each of which stands nowhere else in a message.
 _ID, _PATH, _EXPECTED = "@ID@", "/@PATH@", "@EXPECTED@"
-_EVENT, _CAUSE = "@EVENT@", "@CAUSE@"
+_EVENT, _CAUSE, _JOURNAL = "@EVENT@", "@CAUSE@", "@JOURNAL@"
 
 
 @frozen
@@ -59,8 +63,13 @@ class Histories:
         for start in range(0, self.flakes, self.side_by_side):
             group = range(start, min(start + self.side_by_side, self.flakes))
             names = [
-                {b"id": self.aggregate_id(flake).encode(), b"path": self.path(flake).encode()}
+                {
+                    b"id": identifier.encode(),
+                    b"journal": self.subjects.journal_root("flake", identifier).encode(),
+                    b"path": self.path(flake).encode(),
+                }
                 for flake in group
+                for identifier in [self.aggregate_id(flake)]
             ]
             for place, template in enumerate(templates):
                 for name in names:
@@ -100,12 +109,13 @@ class Histories:
         )
         headers = {
             **event_headers(metadata),
+            EXPECTED_STREAM: self.subjects.event_stream,
             EXPECTED_SEQUENCE: _EXPECTED,
-            EXPECTED_SUBJECT: self.subjects.journal_of("flake", _ID),
+            EXPECTED_SUBJECT: f"{_JOURNAL}*",
         }
         lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
         return StreamMessage(
-            _format(self.subjects.journal(event.message_type, _ID).encode()),
+            _format(f"{_JOURNAL}{event.message_type.partition('.')[2]}".encode()),
             _format(f"NATS/1.0\r\n{lines}\r\n".encode()),
             _format(event.to_wire()),
         )
@@ -115,6 +125,7 @@ def _format(text: bytes) -> bytes:
     """With places for values where the stand-ins are."""
     for stand_in, name in (
         (_ID, b"id"),
+        (_JOURNAL, b"journal"),
         (_PATH, b"path"),
         (_EXPECTED, b"expected"),
         (_EVENT, b"event"),

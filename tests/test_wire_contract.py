@@ -505,7 +505,8 @@ async def call_journal(wire: Wire, subjects: Subjects, data: bytes) -> None:
         "X-Aggregate-Version": "1",
         "X-Timestamp": "2026-01-01T00:00:00.000000Z",
     }
-    await wire.ask(f"journal.flake.{flake}.created", data, headers)
+    subject = subjects.journal("flake.created", flake)
+    await wire.ask(subject.removeprefix(f"{wire.root}."), data, headers)
 
 
 async def dead_letters(wire: Wire, subjects: Subjects, *, at_least: int) -> list[Any]:
