@@ -1,6 +1,6 @@
 """Stream definitions: made when missing, widened when safe, and refused when they do not fit."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from attrs import frozen
@@ -94,10 +94,7 @@ async def ensure_stream(
         return
     # Two prefixes and domains may lead to one name; the stream is the other one's then.
     if foreign := set(actual.get("subjects") or ()) - set(definition.config.get("subjects") or ()):
-        raise ConfigurationError(
-            f"the stream {definition.name} holds other subjects: {', '.join(sorted(foreign))};"
-            " use another prefix, or another account"
-        )
+        raise holds_others(definition.name, sorted(foreign))
     try:
         await call(
             requests,
@@ -115,3 +112,11 @@ async def ensure_stream(
             f"the stream {definition.name} does not fit and the server refuses to change it"
             f" ({error.description}): {listed}"
         ) from error
+
+
+def holds_others(stream: str, foreign: Sequence[str]) -> ConfigurationError:
+    """The error for a stream that holds subjects which it should not."""
+    return ConfigurationError(
+        f"the stream {stream} holds other subjects: {', '.join(foreign)};"
+        " use another prefix, or another account"
+    )

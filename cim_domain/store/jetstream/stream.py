@@ -13,7 +13,12 @@ from attrs import evolve
 from cim_domain.errors import ConfigurationError
 from cim_domain.model.subjects import Subjects
 from cim_domain.nats.connection.requests import Requests
-from cim_domain.nats.jetstream.streams import StreamDefinition, ensure_stream, stream_config
+from cim_domain.nats.jetstream.streams import (
+    StreamDefinition,
+    ensure_stream,
+    holds_others,
+    stream_config,
+)
 from cim_domain.partition import LARGEST_NUMBER, PARTITIONS
 from cim_domain.store.port import LogIdentity
 
@@ -88,6 +93,8 @@ def log_identity(subjects: Subjects, config: Mapping[str, Any] | None) -> LogIde
             f" have no partition in their subjects. This release cannot go on with it; use another"
             " subject prefix or account, or delete the stream if nothing in it is wanted"
         )
+    if foreign := sorted({*held} - {subjects.journals}):
+        raise holds_others(stream, foreign)
     metadata = (config or {}).get("metadata") or {}
     log_id, partitions = metadata.get(LOG_ID, ""), metadata.get(LOG_PARTITIONS, "")
     try:

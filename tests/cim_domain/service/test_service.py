@@ -23,6 +23,7 @@ from cim_domain.nats.connection.requests import NoAnswer
 from cim_domain.nats.jetstream.api import call
 from cim_domain.service.service import Service
 from cim_domain.service.settings import load_service_settings
+from cim_domain.store.jetstream import event_stream
 from tests.cim_domain.tallies import Tallies, Tally
 
 NIX = Domain.find("nix")
@@ -139,7 +140,7 @@ async def test_a_stream_that_cannot_be_made_fit_is_refused_with_the_differences(
     link: Link, nats: NatsSettings, subjects: Subjects
 ) -> None:
     stream = subjects.event_stream
-    config = {"name": stream, "subjects": [subjects.journals], "storage": "memory"}
+    config = {**event_stream(subjects).wanted, "storage": "memory"}
     await call(link.requests, f"STREAM.CREATE.{stream}", config)
     with pytest.raises(ConfigurationError, match="storage is 'memory', needed is 'file'"):
         await Service(NIX, nats, MEMORY).start()
