@@ -1,25 +1,29 @@
 # Everything a newcomer or CI does, by name. `make help` lists it.
-PYTHON ?= $(shell command -v python3.11 || command -v python3)
-VENV   := .venv
-BIN    := $(VENV)/bin
-JOBS   ?= auto
-
-.PHONY: help install demo test lint faults bench lock clean
+.PHONY: help install demo test lint faults bench pythons lock clean
 .DEFAULT_GOAL := help
+
+VENV := .venv
+BIN  := $(VENV)/bin
+JOBS ?= auto
+
+# The Python to begin with: the first that runs, and is new enough.
+NEW_ENOUGH := import sys; sys.version_info >= (3, 11) and print(sys.executable)
+PYTHON ?= $(shell for name in python3.11 python3 python3.12 python3.13; do \
+  found=$$($$name -c '$(NEW_ENOUGH)' 2>/dev/null); if [ "$$found" ]; then echo "$$found"; break; fi; done)
+FOUND   = $(or $(PYTHON),$(error Python 3.11 or later is needed))
+INSTALL = $(FOUND) requirements/install.py
+
+# What `make pythons` runs: the model, the commands, and what is installed.
+TESTS ?= tests/aggregates tests/projections tests/cim_domain/cli tests/installation
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
 
-$(VENV)/.installed: requirements/dev.txt pyproject.toml
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@echo "installing the locked dependencies into $(VENV) ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
-	@touch $@
+install: ## have .venv hold what developing needs, as locked
+	@$(INSTALL) dev --into $(VENV)
 
-install: $(VENV)/.installed ## make the virtual environment from the locked dependencies
-
-demo: install ## start a server and the nix service, and drive them over NATS
+demo: ## install what running needs, start a server and the nix service, and drive them over NATS
+	@$(INSTALL) run --into $(VENV)
 	@$(BIN)/python -m examples.demo
 
 lint: install ## formatter check, linter, strict types, import contracts
@@ -37,11 +41,24 @@ faults: install ## the fault suite in its long form, and the table of what came 
 bench: install ## print the benchmark tables
 	$(BIN)/python -m benchmarks
 
-lock: ## resolve the dependencies anew; the lock holds versions and hashes, no addresses
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet uv
-	$(BIN)/uv pip compile pyproject.toml --extra dev --extra postgresql --extra prometheus --extra bench --generate-hashes --universal \
-	  --python-version 3.11 --no-header --no-annotate --no-emit-index-url --quiet -o requirements/dev.txt
+pythons: install ## a part of the suite (TESTS) on each further Python of this machine
+	@$(BIN)/python requirements/pythons.py | while read -r version python; do \
+	  echo "Python $$version" && \
+	  $$python requirements/install.py dev --into $(VENV)-$$version </dev/null && \
+	  $(VENV)-$$version/bin/pytest -n $(JOBS) $(TESTS) </dev/null || exit 1; \
+	done
+
+COMPILE = $(VENV)-lock/bin/uv pip compile --universal --python-version 3.11 --generate-hashes \
+  --no-header --no-annotate --no-emit-index-url --quiet --group build
+AS_DEV  = --constraints requirements/dev.txt
+
+lock: ## lock what pyproject.toml asks for; UPGRADE=--upgrade takes what is newest
+	@$(FOUND) -m venv --clear $(VENV)-lock
+	@$(VENV)-lock/bin/python -m pip install --quiet uv
+	$(COMPILE) -o requirements/dev.txt pyproject.toml --all-extras --group examples --group dev --group bench $(UPGRADE)
+	$(COMPILE) -o requirements/examples.txt $(AS_DEV) pyproject.toml --all-extras --group examples
+	$(COMPILE) -o requirements/run.txt $(AS_DEV) pyproject.toml
+	$(COMPILE) -o requirements/build.txt $(AS_DEV)
 
 clean: ## remove what the other targets made
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .coverage .hypothesis dist
+	rm -rf $(VENV) $(VENV)-* .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .coverage .hypothesis dist
