@@ -89,7 +89,7 @@ class Environment:
 
     def install(self, lock: str) -> None:
         """Have it hold what the lock names, and the project. Quick when it does."""
-        stamp, flaw = self._found()
+        stamp, flaw = self.found()
         missing = [name for name in (BUILD, lock) if name not in stamp.locks]
         project = digest_of(PROJECT)
         if not (flaw or missing) and stamp.project == project:
@@ -108,7 +108,7 @@ class Environment:
         self._stamp.write_text(json.dumps(asdict(stamp)))
         say(f"{self.directory.name} is complete")
 
-    def _found(self) -> tuple[Stamp, str | None]:
+    def found(self) -> tuple[Stamp, str | None]:
         """What can be built upon, and why that is nothing, if so."""
         try:
             stamp = Stamp(**json.loads(self._stamp.read_text()))
