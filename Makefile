@@ -42,10 +42,11 @@ bench: install ## print the benchmark tables
 	$(BIN)/python -m benchmarks
 
 pythons: install ## a part of the suite (TESTS) on each further Python of this machine
-	@$(BIN)/python requirements/pythons.py | while read -r version python; do \
-	  echo "Python $$version" && \
-	  $$python requirements/install.py dev --into $(VENV)-$$version </dev/null && \
-	  $(VENV)-$$version/bin/pytest -n $(JOBS) $(TESTS) </dev/null || exit 1; \
+	@found=$$($(BIN)/python requirements/pythons.py) || exit 1; \
+	echo "further Pythons:" $${found:-none}; \
+	for python in $$found; do \
+	  own=$(VENV)-$${python##*python}; \
+	  $$python requirements/install.py dev --into $$own && $$own/bin/pytest -n $(JOBS) $(TESTS) || exit 1; \
 	done
 
 COMPILE = $(VENV)-lock/bin/uv pip compile --universal --python-version 3.11 --generate-hashes \

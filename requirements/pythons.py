@@ -1,4 +1,4 @@
-"""Prints each further Python of this machine that pyproject.toml names: its version and its path.
+"""Prints the path of each further Python of this machine that pyproject.toml names.
 
 They are looked for by name on the PATH, and where pyenv keeps them. What does not run is passed
 over: pyenv leaves names on the PATH that answer only once a version is chosen.
@@ -45,4 +45,4 @@ def version_of(interpreter: str) -> str:
 if __name__ == "__main__":
     for wanted in versions():
         if found := find(wanted):
-            print(wanted, found)
+            print(found)
