@@ -15,7 +15,7 @@ from attrs import frozen
 
 from tests.installation.wheels import write_project, write_wheel
 
-SECONDS = 60
+SECONDS = 100
 
 SETTINGS = ("PIP_", "NATS_", "CIM_DOMAIN_", "PYTHON", "VIRTUAL_ENV")
 
@@ -33,6 +33,11 @@ class Ran:
     code: int
     out: str
     err: str
+
+    @property
+    def steps(self) -> list[str]:
+        """What it said it does, without how far it was meanwhile: that depends on the time."""
+        return [line for line in self.out.splitlines() if not line.startswith("  ")]
 
 
 @frozen
@@ -109,9 +114,9 @@ def project(tmp_path: Path) -> Installing:
 
 @pytest.fixture(scope="session")
 def complete(tmp_path_factory: pytest.TempPathFactory) -> Installing:
-    """One that is installed. Tests leave it so."""
+    """One that has what running needs. Tests may add to it, and leave it complete."""
     project = new_project(tmp_path_factory.mktemp("complete"))
-    assert project.install().code == 0
+    assert project.install("run").code == 0
     return project
 
 
