@@ -2,6 +2,7 @@
 
     CimError
     ├── ModelError            a mistake in a model, found when the domain is put together
+    │   └── LoadError         a domain's code is not where it is said to be, or does not run
     ├── ConfigurationError    a setting, a file or a server that does not fit; nothing was started
     └── RequestError          one message could not be served; becomes the error part of its reply
         ├── Invalid           the message is not what its type declares              (400)
@@ -31,6 +32,14 @@ class CimError(Exception):
 
 class ModelError(CimError):
     """A mistake in a model; the message names the class and the file."""
+
+
+class LoadError(ModelError):
+    """A domain's code is not where it is said to be, or does not run; `code` says which."""
+
+    def __init__(self, message: str, *, code: str) -> None:
+        super().__init__(message)
+        self.code = code
 
 
 class ConfigurationError(CimError):

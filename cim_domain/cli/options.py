@@ -68,11 +68,20 @@ Organization = Annotated[
 ]
 DomainName = Annotated[
     str,
-    typer.Argument(metavar="DOMAIN", help="The domain's name, such as nix.", show_default=False),
+    typer.Argument(
+        metavar="DOMAIN",
+        help="The domain: its name, such as nix, or MODULE:ATTRIBUTE where it stands in your code.",
+        show_default=False,
+    ),
 ]
 Domain = Annotated[
     str | None,
-    typer.Option("--domain", "-d", metavar="DOMAIN", help="The domain, for a short subject."),
+    typer.Option(
+        "--domain",
+        "-d",
+        metavar="DOMAIN",
+        help="The domain, for a short subject: its name, or MODULE:ATTRIBUTE.",
+    ),
 ]
 Payload = Annotated[
     str,

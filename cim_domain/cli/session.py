@@ -19,6 +19,7 @@ from cim_domain.errors import (
     CimError,
     ConfigurationError,
     Failed,
+    LoadError,
     ModelError,
     RequestError,
     Unavailable,
@@ -162,7 +163,10 @@ def as_dict(error: CimError) -> dict[str, Any]:
     """An error for programs: ``{code, message, details}``."""
     if isinstance(error, RequestError):
         return error.as_dict()
-    code = "usage" if exit_code(error) == USAGE else "failed"
+    if isinstance(error, LoadError):
+        code = error.code
+    else:
+        code = "usage" if exit_code(error) == USAGE else "failed"
     return {"code": code, "message": str(error), "details": {}}
 
 

@@ -3,18 +3,25 @@
     nix = Domain("nix", aggregates=[Flake, Package], projections=[Flakes()])
 
 Whatever is wrong in the model is found here, before anything runs. A domain named `nix` can also be
-found by its packages, `aggregates.nix` and `projections.nix`: see `Domain.find`.
+found by its packages, `aggregates.nix` and `projections.nix`, and any other by where it stands in
+code: see `Domain.find` and `Domain.load`.
 """
 
-import importlib
-import pkgutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType, ModuleType
 from typing import Any, Self, TypeVar
 
-from cim_domain.errors import Failed, ModelError
+from cim_domain.errors import Failed, LoadError, ModelError
 from cim_domain.identity import aggregate_id
 from cim_domain.model.aggregate import Aggregate, AggregateModel, read_aggregate
+from cim_domain.model.discovery import (
+    READ_SIDE,
+    WRITE_SIDE,
+    modules_of,
+    names_in,
+    near,
+    object_at,
+)
 from cim_domain.model.messages import Command, Event, Message, Query
 from cim_domain.model.metadata import Metadata
 from cim_domain.model.naming import declared_beside
@@ -74,22 +81,43 @@ class Domain:
         """The domain that the packages ``aggregates.{name}`` and ``projections.{name}`` are.
 
         Every aggregate, projection and process class that one of their modules defines belongs to
-        it. Projections and processes are made without arguments.
+        it. Projections and processes are made without arguments. A domain may do without a read
+        side, but raises `LoadError` where it is there and cannot be imported.
         """
         require_name(name, "domain")
-        written = tuple(_modules(f"aggregates.{name}"))
-        read = tuple(_modules(f"projections.{name}"))
+        written = modules_of(WRITE_SIDE, name)
         if not written:
-            raise ModelError(
+            raise LoadError(
                 f"there is no domain {name!r}: expected a package aggregates/{name} where Python"
                 " finds modules (the working directory is one such place)"
+                f"{near(name, names_in(WRITE_SIDE))}",
+                code="domain_not_found",
             )
+        aggregates = _defined(written, Aggregate)
+        if not aggregates:
+            raise LoadError(
+                f"there is no domain {name!r}: no module in {where(written[0])} has an aggregate",
+                code="domain_not_found",
+            )
+        read = modules_of(READ_SIDE, name)
         return cls(
             name,
-            aggregates=_defined(written, Aggregate),
-            projections=[made() for made in _defined(read, Projection)],
-            processes=[made() for made in _defined((*written, *read), Process)],
+            aggregates=aggregates,
+            projections=[_made(one) for one in _defined(read, Projection)],
+            processes=[_made(one) for one in _defined((*written, *read), Process)],
         )
+
+    @classmethod
+    def load(cls, text: str) -> Self:
+        """The domain that is said by its name, ``nix``, or by where it stands in code.
+
+        That is ``acme.inventory.domain:inventory``: a module, and in it a `Domain` or a function
+        that makes one, without arguments and not async. Raises `LoadError`, whose `code` is one of
+        ``invalid_path``, ``module_not_found``, ``attribute_not_found``, ``import_failed``,
+        ``not_a_domain``, ``factory_failed`` and, for a name, ``domain_not_found`` or
+        ``domain_hidden``; and `ModelError` for a mistake in the model.
+        """
+        return object_at(text, cls) if ":" in text else cls.find(text)
 
     def aggregate_of(self, message: type[Command | Event]) -> AggregateModel:
         """The aggregate that a message belongs to."""
@@ -257,16 +285,17 @@ def _check_upcasters(event: type[Event]) -> None:
             )
 
 
-def _modules(package_name: str) -> Iterator[ModuleType]:
+def _made(cls: type[T]) -> T:
     try:
-        package = importlib.import_module(package_name)
-    except ModuleNotFoundError as error:
-        if error.name and package_name.startswith(error.name):
-            return
+        return cls()
+    except ModelError:
         raise
-    yield package
-    for found in pkgutil.walk_packages(package.__path__, f"{package_name}."):
-        yield importlib.import_module(found.name)
+    except Exception as error:
+        raise LoadError(
+            f"{where(cls)} cannot be made without arguments, as it is in a domain that is found by"
+            f" its name: {type(error).__name__}: {error}",
+            code="factory_failed",
+        ) from error
 
 
 def _defined(modules: Sequence[ModuleType], base: type[T]) -> list[type[T]]:

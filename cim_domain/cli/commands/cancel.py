@@ -11,6 +11,7 @@ from cim_domain.cli.options import (
     Timeout,
     Url,
 )
+from cim_domain.cli.reading.domain import read_domain_name
 from cim_domain.cli.rendering.command_status import show_found
 from cim_domain.cli.session import Refused, Session
 
@@ -38,7 +39,7 @@ def cancel(
     session = Session(url, data_directory, config, timeout, json=json, debug=debug)
 
     async def work() -> None:
-        async with session.client(domain) as client:
+        async with session.client(read_domain_name(domain)) as client:
             done = await client.cancel(str(command_id), organization_id=organization_id)
         found = "cancelled" if done else "not_scheduled"
         show_found(session, {"status": found, "command_id": str(command_id)})

@@ -16,6 +16,7 @@ from cim_domain.cli.doctor.examination import (
 from cim_domain.cli.doctor.findings import Finding, lines, report, worst
 from cim_domain.cli.doctor.views_file import views_file
 from cim_domain.cli.options import Config, DataDirectory, Debug, Json, Timeout, Url
+from cim_domain.cli.reading.domain import read_domain_name
 from cim_domain.cli.session import UNREACHABLE, Refused, Session
 from cim_domain.errors import Unavailable
 from cim_domain.model.subjects import Subjects
@@ -27,7 +28,10 @@ from cim_domain.service.settings import ServiceSettings, load_service_settings
 def doctor(
     domain: Annotated[
         str | None,
-        typer.Argument(metavar="[DOMAIN]", help="Look at this domain's streams and service, too."),
+        typer.Argument(
+            metavar="[DOMAIN]",
+            help="Look at this domain's streams and service, too: nix, or MODULE:ATTRIBUTE.",
+        ),
     ] = None,
     *,
     url: Url = None,
@@ -52,7 +56,8 @@ def doctor(
 
     async def work() -> None:
         nats, settings = session.settings(), load_service_settings()
-        subjects = Subjects(domain, nats.subject_prefix) if domain else None
+        name = read_domain_name(domain) if domain else None
+        subjects = Subjects(name, nats.subject_prefix) if name else None
         findings = [views_file(settings, nats, subjects.domain)] if subjects else []
         try:
             async with session.link(nats) as link:

@@ -18,12 +18,13 @@ from cim_domain.cli.options import (
     Timeout,
     Url,
 )
+from cim_domain.cli.reading.domain import name_and_code, read_domain
 from cim_domain.cli.reading.keys import read_id
 from cim_domain.cli.rendering.causation import causation_tree
 from cim_domain.cli.rendering.tables import event_dict, event_line
 from cim_domain.cli.session import Session
 from cim_domain.client import DomainClient
-from cim_domain.errors import ModelError
+from cim_domain.errors import LoadError, ModelError
 from cim_domain.model.domain import Domain
 from cim_domain.model.records import EventRecord
 
@@ -81,13 +82,14 @@ def events(
 
     async def work() -> None:
         correlation_id = str(correlation) if correlation else None
-        wanted = _Wanted(domain, aggregate, organization_id, correlation_id)
-        async with session.client(domain) as client:
+        name, code = name_and_code(domain)
+        wanted = _Wanted(name, aggregate, organization_id, correlation_id)
+        async with session.client(name) as client:
             source = wanted.source(client, after, follow=follow)
             async with aclosing(source) as found:
                 if correlation_id is not None and not follow and not json:
                     records = [record async for record in _first(found, limit)]
-                    tree = causation_tree(correlation_id, records, _processes(domain))
+                    tree = causation_tree(correlation_id, records, _processes(session, code, name))
                     session.output.show(tree)
                     return
                 async for record in _first(found, limit):
@@ -156,9 +158,11 @@ def _show(session: Session, record: EventRecord) -> None:
         session.output.show(event_line(record))
 
 
-def _processes(domain: str) -> tuple[str, ...]:
+def _processes(session: Session, domain: Domain | None, name: str) -> tuple[str, ...]:
     """The names of the domain's processes, where its code is at hand."""
     try:
-        return tuple(Domain.find(domain).processes)
-    except ModelError:
+        return tuple((domain or read_domain(name)).processes)
+    except ModelError as error:
+        if not (isinstance(error, LoadError) and error.code == "domain_not_found"):
+            session.output.note(f"the names of processes are not known: {error}")
         return ()

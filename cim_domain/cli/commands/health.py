@@ -9,6 +9,7 @@ import typer
 from nats.aio.msg import Msg
 
 from cim_domain.cli.options import Config, DataDirectory, Debug, Json, Timeout, Url
+from cim_domain.cli.reading.domain import read_domain_name
 from cim_domain.cli.rendering.tables import health_report
 from cim_domain.cli.session import RETRY, Refused, Session
 from cim_domain.client import TIMEOUT, DomainClient, NoAnswer
@@ -26,7 +27,8 @@ def health(
     service: Annotated[
         str | None,
         typer.Argument(
-            metavar="[SERVICE]", help="nix or cim-domain-nix; without it, all that answer."
+            metavar="[SERVICE]",
+            help="nix, cim-domain-nix, or MODULE:ATTRIBUTE; without it, all that answer.",
         ),
     ] = None,
     *,
@@ -54,7 +56,7 @@ def health(
         settings = session.settings()
         async with session.link(settings) as link:
             names = [service] if service else await discover(link)
-            domains = [name.removeprefix(PREFIX) for name in names]
+            domains = [read_domain_name(name.removeprefix(PREFIX)) for name in names]
             reports = [
                 await DomainClient(
                     link,

@@ -16,6 +16,7 @@ from cim_domain.cli.options import (
     Timeout,
     Url,
 )
+from cim_domain.cli.reading.domain import read_domain
 from cim_domain.cli.reading.keys import read_id
 from cim_domain.cli.rendering.tables import event_dict, event_line, value_text
 from cim_domain.cli.session import Session
@@ -25,7 +26,6 @@ from cim_domain.inspection.time_travel import (
     changes,
     history_of,
 )
-from cim_domain.model.domain import Domain
 from cim_domain.model.messages import Event
 from cim_domain.model.metadata import Recorded
 from cim_domain.model.records import EventRecord
@@ -56,9 +56,9 @@ def history(
     session = Session(url, data_directory, config, timeout, json=json, debug=debug)
 
     async def work() -> None:
-        found = Domain.find(domain)
-        identifier = read_id(domain, organization_id, aggregate, key)
-        async with session.log(domain) as log:
+        found = read_domain(domain)
+        identifier = read_id(found.name, organization_id, aggregate, key)
+        async with session.log(found.name) as log:
             before = None
             async with aclosing(history_of(found, log, aggregate, identifier)) as events:
                 async for recorded, after in events:

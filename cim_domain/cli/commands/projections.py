@@ -9,6 +9,7 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from cim_domain.cli.options import Config, DataDirectory, Debug, DomainName, Json, Timeout, Url
+from cim_domain.cli.reading.domain import read_domain, read_domain_name
 from cim_domain.cli.rendering.tables import status, table
 from cim_domain.cli.session import Session
 from cim_domain.errors import ConfigurationError, NotFound
@@ -59,7 +60,7 @@ def list_projections(
     session = Session(url, data_directory, config, timeout, json=json, debug=debug)
 
     async def work() -> None:
-        async with session.client(domain) as client:
+        async with session.client(read_domain_name(domain)) as client:
             checks: dict[str, dict[str, Any]] = (await client.health()).get("checks", {})
         found = [
             {"name": name.removeprefix(CHECKS), **check}
@@ -115,8 +116,8 @@ def rebuild(
 
     async def work() -> None:
         nats, settings = session.settings(), load_service_settings()
-        found = Domain.find(domain)
-        _require_views(settings, nats, domain)
+        found = read_domain(domain)
+        _require_views(settings, nats, found.name)
         model = _projection(found, name)
         started = perf_counter()
         async with session.link(nats) as link, _views(settings, nats, found) as database:

@@ -9,6 +9,7 @@ import typer
 
 from cim_domain.cli.log_setup import Level, configure_logging
 from cim_domain.cli.options import CONNECTION, Config, DataDirectory, Debug, DomainName, Url
+from cim_domain.cli.reading.domain import read_domain
 from cim_domain.cli.session import Session
 from cim_domain.errors import ConfigurationError
 from cim_domain.model.domain import Domain
@@ -69,9 +70,14 @@ def serve(
 
       cim-domain serve shop --data-directory ./data
 
-    The domain is the packages aggregates/DOMAIN and projections/DOMAIN, also of the working
-    directory. Ctrl-C or SIGTERM ends it: nothing new is taken, what is in flight is finished and
-    answered. A second signal changes nothing.
+      cim-domain serve acme.inventory.domain:inventory
+
+    A name stands for the packages aggregates/NAME and projections/NAME. MODULE:ATTRIBUTE is a
+    Domain anywhere in your code, or a function that makes one. The working directory is among the
+    places where modules are found.
+
+    Ctrl-C or SIGTERM ends it: nothing new is taken, what is in flight is finished and answered. A
+    second signal changes nothing.
 
     Exit codes: 0 after a signal; 2 it cannot start as configured; 3 no server, or it is gone for
     good.
@@ -82,7 +88,7 @@ def serve(
         configure_logging(log_level)
         nats = session.settings()
         server = ServerOptions(data_directory=nats.data_directory, port=port)
-        found, settings = Domain.find(domain), load_service_settings()
+        found, settings = read_domain(domain), load_service_settings()
         with _metrics(found, metrics_port, metrics_host) as observer:
             code = run(run_service(found, nats, settings, server=server, observer=observer))
         if code:

@@ -19,6 +19,7 @@ from cim_domain.cli.options import (
     Timeout,
     Url,
 )
+from cim_domain.cli.reading.domain import read_domain
 from cim_domain.cli.reading.keys import read_id
 from cim_domain.cli.reading.moments import read_past
 from cim_domain.cli.rendering.tables import facts, value_text
@@ -28,7 +29,6 @@ from cim_domain.inspection.time_travel import (
     as_of,
     state_fields,
 )
-from cim_domain.model.domain import Domain
 from cim_domain.wire.codec import write_time
 
 
@@ -69,9 +69,9 @@ def state(
 
     async def work() -> None:
         time = None if at is None else read_past(at)
-        found = Domain.find(domain)
-        identifier = read_id(domain, organization_id, aggregate, key)
-        async with session.log(domain) as log:
+        found = read_domain(domain)
+        identifier = read_id(found.name, organization_id, aggregate, key)
+        async with session.log(found.name) as log:
             past = await as_of(found, log, aggregate, identifier, version=version, time=time)
         if session.json:
             session.output.document(_past_dict(aggregate, identifier, past))

@@ -16,6 +16,7 @@ from cim_domain.cli.options import (
     Timeout,
     Url,
 )
+from cim_domain.cli.reading.domain import read_domain_name
 from cim_domain.cli.rendering.command_status import show_status
 from cim_domain.cli.session import Session
 
@@ -48,7 +49,7 @@ def status_of(
     session = Session(url, data_directory, config, timeout, json=json, debug=debug)
 
     async def work() -> None:
-        async with session.client(domain) as client:
+        async with session.client(read_domain_name(domain)) as client:
             standing = await client.status(
                 str(command_id), sequence=sequence, organization_id=organization_id
             )

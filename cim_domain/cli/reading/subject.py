@@ -8,6 +8,7 @@ from uuid import UUID
 
 import orjson
 
+from cim_domain.cli.reading.domain import read_domain_name
 from cim_domain.cli.session import usage
 from cim_domain.errors import ModelError
 from cim_domain.model.subjects import Subjects
@@ -29,9 +30,11 @@ def read_subject(text: str, kind: Kind, domain: str | None, prefix: str) -> tupl
     """The domain's subjects and the message's type.
 
     `text` is ``nix.cmd.flake.create``, with a prefix in front or, where it has none, with the
-    configured one; or ``flake.create``, and then `domain` says whose. Ends the command over
-    anything else.
+    configured one; or ``flake.create``, and then `domain` says whose: a name, or a place in code.
+    Ends the command over anything else.
     """
+    if domain is not None:
+        domain = read_domain_name(domain)
     tokens = text.split(".")
     if len(tokens) == 2:
         if domain is None:

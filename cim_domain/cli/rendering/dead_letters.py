@@ -9,6 +9,7 @@ from attrs import frozen
 from rich.text import Text
 
 from cim_domain.cli.escaping import escaped
+from cim_domain.cli.reading.domain import read_domain
 from cim_domain.cli.rendering.tables import facts, result, table
 from cim_domain.errors import ModelError, RequestError
 from cim_domain.model.domain import Domain
@@ -33,8 +34,11 @@ class Decoded:
         return {"type": self.message_type, **outcome}
 
 
-def decode(stored: StoredLetter, subjects: Subjects) -> Decoded | None:
-    """The event, its older versions brought up to date; None where the letter is of no event."""
+def decode(stored: StoredLetter, subjects: Subjects, domain: Domain | None) -> Decoded | None:
+    """The event, its older versions brought up to date; None where the letter is of no event.
+
+    Without a `domain`, the one of that name is looked for.
+    """
     letter = stored.letter
     if not letter.subject.startswith(f"{subjects.root}.journal."):
         return None
@@ -43,7 +47,8 @@ def decode(stored: StoredLetter, subjects: Subjects) -> Decoded | None:
     )
     message_type = record.metadata.message_type
     try:
-        event = Domain.find(subjects.domain).read_event(record.metadata, record.data)
+        domain = domain or read_domain(subjects.domain)
+        event = domain.read_event(record.metadata, record.data)
     except (RequestError, ModelError) as error:
         return Decoded(message_type, problem=str(error))
     return Decoded(message_type, orjson.loads(event.to_wire()))

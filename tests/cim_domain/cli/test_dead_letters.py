@@ -12,7 +12,7 @@ from uuid import uuid4
 import orjson
 import pytest
 
-from cim_domain.cli.places import PACKAGES, find_domains_in
+from cim_domain.cli.places import PACKAGES, find_code_in
 from cim_domain.client import DomainClient
 from cim_domain.dead_letters import DeadLetter
 from cim_domain.model.metadata import Metadata, utc_now
@@ -342,7 +342,7 @@ def works(tmp_path: Path) -> Path:
 def found_here(works: Path) -> Iterator[None]:
     """The domain is found, as in its directory."""
     path, packages = sys.path[:], {name: import_module(name).__path__ for name in PACKAGES}
-    find_domains_in(str(works))
+    find_code_in(str(works))
     yield
     sys.path[:] = path
     for name, places in packages.items():

@@ -63,8 +63,8 @@ def test_a_domain_with_a_mistake_is_named_without_a_traceback(tmp_path):
     (tmp_path / "aggregates" / "shop").mkdir(parents=True)
     (tmp_path / "aggregates" / "shop" / "order.py").write_text("import nothing_of_that_name\n")
     ran = serve("shop", directory=tmp_path)
-    assert ran.returncode == 1
-    assert "nothing_of_that_name" in ran.stderr
+    assert ran.returncode == 2
+    assert "nothing_of_that_name (aggregates/shop/order.py:1)" in ran.stderr.replace("'", "")
     assert "Traceback" not in ran.stderr
     assert "Traceback" in serve("shop", "--debug", directory=tmp_path).stderr
 

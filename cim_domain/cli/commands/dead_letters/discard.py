@@ -15,6 +15,7 @@ from cim_domain.cli.options import (
     Timeout,
     Url,
 )
+from cim_domain.cli.reading.domain import read_domain_name
 from cim_domain.cli.session import Refused, Session, usage
 
 
@@ -46,7 +47,7 @@ def discard(
 
     async def work() -> None:
         check_choice(letters, consumer, every=every)
-        async with session.client(domain) as client:
+        async with session.client(read_domain_name(domain)) as client:
             box = client.dead_letters
             if letters:
                 _confirm(len(letters), yes=yes)

@@ -16,6 +16,7 @@ from cim_domain.cli.options import (
     Timeout,
     Url,
 )
+from cim_domain.cli.reading.domain import name_and_code, read_domain_name
 from cim_domain.cli.reading.moments import read_since
 from cim_domain.cli.rendering.dead_letters import (
     decode,
@@ -62,7 +63,7 @@ def list_letters(
     async def work() -> None:
         check_consumer(consumer)
         oldest = read_since(since) if since else None
-        async with session.client(domain) as client:
+        async with session.client(read_domain_name(domain)) as client:
             await client.dead_letters.overview()
             found: list[StoredLetter] = []
             letters = client.dead_letters.letters(after=after, consumer=consumer)
@@ -108,9 +109,10 @@ def show(
     session = Session(url, data_directory, config, timeout, json=json, debug=debug)
 
     async def work() -> None:
-        async with session.client(domain) as client:
+        name, code = name_and_code(domain)
+        async with session.client(name) as client:
             found = await client.dead_letters.get(letter)
-            decoded = decode(found, client.subjects)
+            decoded = decode(found, client.subjects, code)
         if session.json:
             session.output.document(whole_letter_dict(found, decoded))
         else:

@@ -16,6 +16,7 @@ from cim_domain.cli.options import (
     Timeout,
     Url,
 )
+from cim_domain.cli.reading.domain import read_domain_name
 from cim_domain.cli.session import Refused, Session
 from cim_domain.client import DomainClient
 from cim_domain.errors import NotFound, RequestError
@@ -52,7 +53,7 @@ def replay(
 
     async def work() -> None:
         check_choice(letters, consumer, every=every)
-        async with session.client(domain) as client:
+        async with session.client(read_domain_name(domain)) as client:
             chosen = await _chosen(client, letters, consumer)
             done, failed = await _replay(session, client, chosen)
         if session.json:
