@@ -10,6 +10,7 @@ from cim_domain.cli.commands.doctor import doctor
 from cim_domain.cli.commands.events import events
 from cim_domain.cli.commands.health import health
 from cim_domain.cli.commands.history import history
+from cim_domain.cli.commands.new import new
 from cim_domain.cli.commands.query import query
 from cim_domain.cli.commands.schedule import schedule
 from cim_domain.cli.commands.send import send
@@ -53,11 +54,24 @@ def root(
 
       cim-domain events nix
 
+    [bold]A domain of your own[/bold]
+
+      cim-domain new shop
+
+      cim-domain serve shop
+
+      cim-domain serve acme.inventory.domain:inventory
+
+    A domain is said by its name, for the packages aggregates/NAME and projections/NAME, or by
+    MODULE:ATTRIBUTE, for a Domain anywhere in your code or a function that makes one. Modules are
+    found in the working directory, too.
+
     Exit codes of all commands: 0 done; 1 refused, or not well; 2 wrong usage or configuration; 3 no
     server or no service answered.
     """
 
 
+app.command()(new)
 app.command()(serve)
 app.command()(send)
 app.command()(query)

@@ -148,7 +148,7 @@ def test_an_unknown_domain_or_projection_exits_with_what_there_is(cli, run, nats
 
 @pytest.mark.parametrize(
     "command",
-    ["serve", "send", "query", "events", "health", "doctor", "projections list",
+    ["new", "serve", "send", "query", "events", "health", "doctor", "projections list",
      "projections rebuild"],
 )  # fmt: skip
 def test_every_command_explains_itself_with_an_example(run, command):

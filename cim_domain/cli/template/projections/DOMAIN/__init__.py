@@ -1,0 +1,1 @@
+"""The read side of the domain `DOMAIN`: views that follow the events, and queries."""
