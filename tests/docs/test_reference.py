@@ -1,5 +1,6 @@
 """The tables of the documentation hold what the code has: settings, error codes, ids, tests."""
 
+import ast
 import json
 import re
 from collections.abc import Iterator
@@ -92,8 +93,28 @@ def test_every_error_code_is_in_the_tables_and_no_other() -> None:
         if heading == "Error codes" and row[0] != "code" and not row[0].startswith("-")
     }
     rejected_by_domains_alone = {"rejected"}
-    assert raised - rejected_by_domains_alone <= documented
+    assert raised - rejected_by_domains_alone - set(codes_of_loading()) <= documented
     assert documented <= raised | named
+
+
+def test_every_code_of_a_domain_that_cannot_be_loaded_is_in_its_table() -> None:
+    documented = [
+        code
+        for heading, row in under_headings(DOCS / "concepts.md")
+        if heading == "Where a domain may live" and not row[0].startswith(("code", "-"))
+        for code in row[0].split(", ")
+    ]
+    assert set(documented) == {*codes_of_loading(), "not_a_domain"}
+
+
+def codes_of_loading() -> Iterator[str]:
+    """The codes that are written where a `LoadError` is raised."""
+    for path in KIT.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) == "LoadError":
+                for given in node.keywords:
+                    if given.arg == "code" and isinstance(given.value, ast.Constant):
+                        yield given.value.value
 
 
 def under_headings(document: Path) -> Iterator[tuple[str, list[str]]]:
