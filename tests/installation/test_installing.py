@@ -40,10 +40,10 @@ def test_newer_releases_change_nothing(project: Installing, python: Path):
     assert project.versions() == COMPLETE
 
 
-def test_what_the_lock_lacks_is_named(project: Installing, bundled_pip: Path):
+def test_what_the_lock_lacks_is_named(project: Installing):
     lock = project.root / "requirements" / "dev.txt"
     lock.write_text(lock.read_text().replace(project.locked["engine"], ""))
-    ran = project.install(python=bundled_pip)
+    ran = project.install()
     assert ran.code == 1
     assert "plugin 1 requires engine, which is not installed" in ran.err
     assert ".venv is complete" not in ran.out
