@@ -89,15 +89,15 @@ def read_event(
     """A message of the log as a record.
 
     One that the kit cannot have written has version 0 in its metadata and what its subject tells:
-    the log goes on, and whoever needs this event refuses it.
+    the log goes on, and whoever needs this event refuses it. Raises nothing.
     """
     found = headers or {}
-    if isinstance(found, LazyHeaders):
-        # Whatever is not ASCII does not fit, however it is decoded.
-        written = _AS_WRITTEN.fullmatch(found.lines.decode("latin-1"))
-        if written:
-            return _written(subject, written, data, sequence, source)
     try:
+        if isinstance(found, LazyHeaders):
+            # Whatever is not ASCII does not fit, however it is decoded.
+            written = _AS_WRITTEN.fullmatch(found.lines.decode("latin-1"))
+            if written:
+                return EventRecord(_written(subject, written, sequence, source), data)
         aggregate, action = found[EVENT_TYPE].split(".")
         if not subject.endswith(f".{aggregate}.{found[AGGREGATE_ID]}.{action}"):
             raise ValueError("headers and subject are at odds")  # noqa: TRY301
@@ -115,15 +115,16 @@ def read_event(
             sequence=sequence,
             trace_parent=found.get(TRACE_PARENT),
         )
-    except (KeyError, ValueError):
+    except Exception:  # noqa: BLE001 - whatever is wrong with a message, it is foreign
         metadata = _unreadable(subject, sequence, source)
     return EventRecord(metadata, data)
 
 
-def _written(
-    subject: str, written: re.Match[str], data: bytes, sequence: int, source: str
-) -> EventRecord:
-    """An event whose headers are just what `event_headers` writes, and the server's own."""
+def _written(subject: str, written: re.Match[str], sequence: int, source: str) -> Metadata:
+    """Of an event whose headers are just what `event_headers` writes, and the server's own.
+
+    Raises `ValueError` for another subject, and for a time that is none, as in February 30.
+    """
     (
         event_id,
         event_type,
@@ -136,25 +137,22 @@ def _written(
         time,
     ) = written.groups()
     if not subject.endswith(f".{aggregate}.{identifier}.{action}"):
-        return EventRecord(_unreadable(subject, sequence, source), data)
-    return EventRecord(
-        Metadata(
-            message_id=event_id,
-            message_type=event_type,
-            correlation_id=correlation,
-            causation_id=causation,
-            timestamp=datetime.fromisoformat(time),
-            source=source,
-            aggregate_id=identifier,
-            aggregate_version=int(version),
-            sequence=sequence,
-        ),
-        data,
+        raise ValueError("headers and subject are at odds")
+    return Metadata(
+        message_id=event_id,
+        message_type=event_type,
+        correlation_id=correlation,
+        causation_id=causation,
+        timestamp=datetime.fromisoformat(time),
+        source=source,
+        aggregate_id=identifier,
+        aggregate_version=int(version),
+        sequence=sequence,
     )
 
 
 def _unreadable(subject: str, sequence: int, source: str) -> Metadata:
-    aggregate, identifier, action = subject.split(".")[-3:]
+    aggregate, identifier, action = ("", "", *subject.split("."))[-3:]
     made_up = caused_id(str(NAMESPACE), sequence)
     return Metadata(
         message_id=made_up,

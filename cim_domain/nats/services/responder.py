@@ -16,6 +16,7 @@ from nats.aio.subscription import Subscription
 
 from cim_domain.errors import Busy, Failed, Invalid, RequestError
 from cim_domain.nats.connection.hardened_client import UNREADABLE_HEADERS
+from cim_domain.nats.connection.lazy_headers import LazyHeaders
 from cim_domain.nats.connection.limits import check_sizes
 from cim_domain.nats.connection.link import Link
 from cim_domain.nats.connection.publications import header_block
@@ -26,7 +27,10 @@ HELD = 64 * 1024 * 1024
 """Bytes of requests that a responder has in hand at most; what comes beyond is `busy` at once."""
 
 _OVERHEAD = 8 * 1024
-"""Bytes, about, that a request in hand takes beside its payload."""
+"""Bytes, about, that a request in hand takes beside its payload and headers."""
+
+_HEADER = 256
+"""Bytes, about, that a header takes, once it is read, beside its text."""
 
 _SILENCE = 1.0
 """Seconds between two words about requests that nobody hears were dropped."""
@@ -127,7 +131,7 @@ class Responder:
             await asyncio.wait(self._tasks)
 
     def _receive(self, message: Msg) -> None:
-        size = len(message.data) + _OVERHEAD
+        size = len(message.data) + _headers_size(message.headers or {}) + _OVERHEAD
         if self._held + size > self._room:
             self._turn_away(message)
             return
@@ -207,6 +211,13 @@ class Responder:
         client = self._link.client
         check_sizes(client, reply, len(block or b""), len(response.data))
         client.send(reply, response.data, block=block)
+
+
+def _headers_size(headers: Mapping[str, str]) -> int:
+    """Bytes that headers take while a request is in hand: as they came, and as they are read."""
+    if isinstance(headers, LazyHeaders):
+        return 2 * len(headers.lines) + _HEADER * headers.lines.count(b"\n")
+    return sum(len(name) + len(value) + _HEADER for name, value in headers.items())
 
 
 def _not_sent(error: Exception) -> None:

@@ -1,5 +1,6 @@
 """Metadata as headers, and back."""
 
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
@@ -11,6 +12,8 @@ from cim_domain.model.metadata import Metadata
 from cim_domain.nats.connection.headers import read_headers
 from cim_domain.nats.connection.lazy_headers import LazyHeaders
 from cim_domain.nats.connection.limits import check_header
+from cim_domain.nats.connection.publications import header_block
+from cim_domain.testing.records import event
 from cim_domain.wire.codec import (
     bad_header,
     error_headers,
@@ -194,3 +197,34 @@ def test_headers_not_taken_apart_are_those_of_any_mapping() -> None:
     assert (len(headers), headers.get("C"), "A" in headers, bool(headers)) == (2, None, True, True)
     assert repr(headers) == "{'A': '1', 'B': '2'}"
     assert not LazyHeaders(b"\r\n", read_headers)
+
+
+@pytest.mark.parametrize("time", ["2026-02-30T00:00:00.000000Z", "0000-01-01T00:00:00.000000Z"])
+@pytest.mark.parametrize("lazy", [False, True])
+def test_an_event_of_a_time_that_is_none_is_foreign(time: str, *, lazy: bool) -> None:
+    written = event("5a0f5c4e-0000-4000-8000-000000000001", 1).metadata
+    headers = {**event_headers(written), "X-Timestamp": time}
+    given = LazyHeaders(header_block(headers).partition(b"\r\n")[2], read_headers)
+    subject = f"nix.journal.flake.{written.aggregate_id}.created"
+    found = read_event(subject, given if lazy else headers, b"{}", 7, "cim-domain-nix").metadata
+    assert (found.aggregate_version, found.sequence, found.message_type) == (0, 7, "flake.created")
+
+
+class Broken(Mapping[str, str]):
+    """Headers that cannot be read at all."""
+
+    def __getitem__(self, name: str) -> str:
+        raise RecursionError
+
+    def __iter__(self) -> Iterator[str]:
+        raise RecursionError
+
+    def __len__(self) -> int:
+        return 1
+
+
+@given(st.one_of(st.just(Broken()), st.just({"X-Event-Type": "a.b"}), st.none()), st.text())
+def test_whatever_is_wrong_with_a_message_it_is_foreign(
+    headers: Mapping[str, str] | None, subject: str
+) -> None:
+    assert read_event(subject, headers, b"", 7, "cim-domain-nix").metadata.aggregate_version == 0

@@ -8,6 +8,7 @@ import pytest
 from cim_domain.errors import RequestError
 from cim_domain.nats.connection.connect import round_trip
 from cim_domain.nats.connection.link import Link
+from cim_domain.nats.connection.publications import header_block
 from cim_domain.nats.services.responder import Request, Responder, Response
 from tests.cim_domain.faulty import until
 
@@ -57,6 +58,24 @@ async def test_many_small_requests_are_bounded_too(link: Link) -> None:
         link.client.send("test.slow", b"")
     assert (await link.requests.one("test.slow", timeout=60)).data == b"busy"
     assert slow.begun <= ROOM // (8 * 1024)
+    slow.may.set()
+    await responder.stop()
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [{"X-Long": "x" * 50_000}, {f"a{number}": "" for number in range(2000)}],
+    ids=["long", "many"],
+)
+async def test_headers_count_as_well(link: Link, headers: dict[str, str]) -> None:
+    slow = Slow()
+    responder = Responder(link, "slow", "test.slow", slow.handle, slow.error, held=ROOM)
+    await responder.start()
+    block = header_block(headers)
+    for _ in range(50):
+        link.client.send("test.slow", b"", block=block)
+    assert (await link.requests.one("test.slow", headers=headers, timeout=60)).data == b"busy"
+    assert slow.begun < ROOM // len(block)
     slow.may.set()
     await responder.stop()
 
