@@ -49,8 +49,6 @@ class ServiceSettings(BaseSettings):
     """How many aggregates are kept in memory, those used last; 0: none."""
     snapshot_every: CountOrNone = 100
     """After so many events of an aggregate a snapshot of it is written; 0: never."""
-    group_commit: bool = True
-    """Whether commits that wait together are stored together, where that is faster."""
     commands_in_flight: Count = 2000
     """Past so many commands at a time the answer is `busy`."""
     queries_in_flight: Count = 1_000

@@ -51,7 +51,7 @@ async def open_executor(
         )
     return Executor(
         domain,
-        GroupingEvents(bounded) if settings.group_commit else bounded,
+        GroupingEvents(bounded),
         repository,
         source=subjects.service,
         clock=clock,

@@ -1,39 +1,28 @@
-"""Group commit: commits that wait together ride in one atomic batch, where that is faster.
+"""Group commit: commits that wait together ride in one atomic batch, by a fixed rule.
 
-Whether it is, `cim_domain.store.commit_policy` finds out. A commit that is alone never waits.
+On a server batches do not run side by side, and each costs the same few milliseconds whatever its
+size. So commits of several events, which are batches anyway, ride together; and so do those of one
+event where many are under way: few of them are faster side by side, each by itself.
 """
 
 import asyncio
 from collections import deque
 from collections.abc import Sequence
-from time import monotonic
 
-from attrs import define, frozen
+from attrs import define
 
 from cim_domain.errors import Busy, Unavailable
-from cim_domain.store.commit_policy import Grouping, Mode
 from cim_domain.store.decorator import EventsAround
-from cim_domain.store.port import (
-    Commit,
-    EventStore,
-    Position,
-)
+from cim_domain.store.port import Commit, EventStore, Position, StoreConflict
+
+PLAIN = 32
+"""While fewer commits are under way, one of a single event goes by itself."""
+
+GROUPS = 2
+"""So many groups are under way at a time: one that the server stores, one on its way there."""
 
 
-@frozen
-class GroupLimits:
-    """What one group may hold, if `Limits` of the store allow as much. It is never held back to
-    fill it.
-    """
-
-    events: int = 500
-    data: int = 4 * 1024 * 1024
-    """Bytes of the events' JSON."""
-    side_by_side: int = 2
-    """So many groups may be under way at a time."""
-
-
-@define
+@define(eq=False)
 class _Waiting:
     commit: Commit
     stored: asyncio.Future[Position]
@@ -42,31 +31,24 @@ class _Waiting:
     def name(self) -> tuple[str, str]:
         return self.commit.aggregate, self.commit.aggregate_id
 
-    @property
-    def events(self) -> int:
-        return len(self.commit.events)
-
-    @property
-    def data(self) -> int:
-        return sum(len(event.data) for event in self.commit.events)
-
 
 class GroupingEvents(EventsAround):
-    """An `EventStore` that sends commits in groups where that pays; the rest is `inner`'s."""
+    """An `EventStore` that sends commits in groups, as large as `inner.limits` allow.
 
-    def __init__(
-        self,
-        inner: EventStore,
-        policy: Grouping | None = None,
-        limits: GroupLimits | None = None,
-    ) -> None:
+    A single event goes by itself while fewer than `plain` commits are under way, and no more bytes
+    than a group may have. A group is never held back to fill it.
+    """
+
+    def __init__(self, inner: EventStore, plain: int = PLAIN, groups: int = GROUPS) -> None:
         super().__init__(inner)
-        self._policy = policy or Grouping()
-        self._group = limits or GroupLimits()
+        self._plain = plain
+        self._groups = groups
         self._waiting: deque[_Waiting] = deque()
         self._sending: set[tuple[str, str]] = set()
         """The aggregates with a commit in a group that is under way."""
         self._senders: set[asyncio.Task[None]] = set()
+        self._under_way = 0
+        self._bytes = 0
 
     async def append(self, commits: Sequence[Commit]) -> tuple[Position, ...]:
         """See `EventStore.append`. A commit whose caller is cancelled while it waits is left out.
@@ -75,27 +57,27 @@ class GroupingEvents(EventsAround):
         """
         if len(commits) != 1:
             return await self.inner.append(commits)
-        if self._policy.begun(monotonic()) is Mode.PLAIN:
-            return await self._plain(commits[0])
-        waiting = _Waiting(commits[0], asyncio.get_running_loop().create_future())
-        self._waiting.append(waiting)
-        self._start_sending()
-        return (await waiting.stored,)
-
-    async def _plain(self, commit: Commit) -> tuple[Position, ...]:
-        stored = False
+        (commit,) = commits
+        alone = (
+            len(commit.events) == 1
+            and self._under_way < self._plain
+            and self._bytes + commit.size <= self.inner.limits.commit_bytes
+        )
+        self._under_way += 1
+        self._bytes += commit.size
         try:
-            positions = await self.inner.append([commit])
-            stored = True
-        except (Unavailable, Busy):
-            self._policy.interrupted()
-            raise
+            if alone:
+                return await self.inner.append(commits)
+            waiting = _Waiting(commit, asyncio.get_running_loop().create_future())
+            self._waiting.append(waiting)
+            self._start_sending()
+            return (await waiting.stored,)
         finally:
-            self._policy.ended(monotonic(), stored=stored)
-        return positions
+            self._under_way -= 1
+            self._bytes -= commit.size
 
     def _start_sending(self) -> None:
-        if len(self._senders) < self._group.side_by_side:
+        if len(self._senders) < self._groups:
             task = asyncio.create_task(self._send_groups())
             self._senders.add(task)
             task.add_done_callback(self._sender_ended)
@@ -103,11 +85,8 @@ class GroupingEvents(EventsAround):
     def _sender_ended(self, task: asyncio.Task[None]) -> None:
         self._senders.discard(task)
         # Handed in since it last looked; or it was cancelled, be it by what the store raised.
-        if any(self._can_be_sent(waiting) for waiting in self._waiting):
+        if any(not one.stored.done() and one.name not in self._sending for one in self._waiting):
             self._start_sending()
-
-    def _can_be_sent(self, waiting: _Waiting) -> bool:
-        return not waiting.stored.done() and waiting.name not in self._sending
 
     async def _send_groups(self) -> None:
         # Each is taken only now, so that it holds what was handed in during a turn of the loop.
@@ -120,41 +99,25 @@ class GroupingEvents(EventsAround):
     async def _send(self, group: Sequence[_Waiting]) -> None:
         try:
             positions = await self.inner.append([waiting.commit for waiting in group])
-        except (Unavailable, Busy) as error:
-            # The same for all of them; one by one it would only take longer to find out.
-            self._policy.interrupted()
-            self._fail(group, error)
         except Exception as error:  # noqa: BLE001 - it is raised where the commit was handed in
-            if len(group) == 1:
-                self._fail(group, error)
-            else:
-                # One commit's fault; the others are stored without it.
-                await asyncio.gather(*(self._send([waiting]) for waiting in group))
+            for others in _without_guilty(group, error):
+                await self._send(others)
         except BaseException:
-            self._fail(group, None)
+            for waiting in group:
+                waiting.stored.cancel()
             raise
         else:
-            self._policy.ended(monotonic(), len(group))
             for waiting, position in zip(group, positions, strict=True):
                 if not waiting.stored.done():
                     waiting.stored.set_result(position)
-
-    def _fail(self, group: Sequence[_Waiting], error: Exception | None) -> None:
-        """Have the error raised where the commits were handed in; None: they are cancelled."""
-        self._policy.ended(monotonic(), len(group), stored=False)
-        for waiting in group:
-            if error is None:
-                waiting.stored.cancel()
-            elif not waiting.stored.done():
-                waiting.stored.set_exception(error)
 
     def _next_group(self) -> list[_Waiting]:
         """The commits that waited longest, as many as a group may hold; each aggregate's in turn.
 
         One of an aggregate that has a commit under way would only meet a conflict, or win against
-        it, where that is sent again alone.
+        it, where that is sent again without others.
         """
-        most = min(self._group.events, self.inner.limits.events)
+        limits = self.inner.limits
         group: list[_Waiting] = []
         left: deque[_Waiting] = deque()
         events = data = 0
@@ -162,17 +125,38 @@ class GroupingEvents(EventsAround):
             waiting = self._waiting.popleft()
             if waiting.stored.done():
                 # Its caller has left, and nobody has seen it yet.
-                self._policy.ended(monotonic(), stored=False)
                 continue
             if waiting.name in self._sending:
                 left.append(waiting)
                 continue
-            if group and (events + waiting.events > most or data + waiting.data > self._group.data):
+            events += len(waiting.commit.events)
+            data += waiting.commit.size
+            if group and (events > limits.events or data > limits.commit_bytes):
                 left.append(waiting)
                 break
             group.append(waiting)
             self._sending.add(waiting.name)
-            events += waiting.events
-            data += waiting.data
         self._waiting.extendleft(reversed(left))
         return group
+
+
+def _without_guilty(group: Sequence[_Waiting], error: Exception) -> list[Sequence[_Waiting]]:
+    """Have the error raised for those it concerns; the others, as they are to be sent again."""
+    guilty = group
+    if len(group) > 1 and not isinstance(error, (Unavailable, Busy)):
+        if not isinstance(error, StoreConflict) or not error.refused:
+            # One commit's fault, and nobody says whose.
+            return [group[: len(group) // 2], group[len(group) // 2 :]]
+        guilty = [one for one in group if one.commit.aggregate_id in error.refused] or group
+    concerned = set(guilty)
+    for waiting in concerned:
+        if not waiting.stored.done():
+            waiting.stored.set_exception(_of_one(error, waiting.commit.aggregate_id))
+    rest = [waiting for waiting in group if waiting not in concerned]
+    return [rest] if rest else []
+
+
+def _of_one(error: Exception, aggregate_id: str) -> Exception:
+    if isinstance(error, StoreConflict) and len(error.refused) > 1:
+        return StoreConflict(error.message, [aggregate_id])
+    return error

@@ -33,9 +33,9 @@ class EventsAround:
         """See `EventStore.load`."""
         return await self.inner.load(aggregate, aggregate_id, after)
 
-    def read(self, after: int = 0) -> AsyncGenerator[Slice, None]:
+    def read(self, after: int = 0, until: int | None = None) -> AsyncGenerator[Slice, None]:
         """See `EventStore.read`."""
-        return self.inner.read(after)
+        return self.inner.read(after, until)
 
     def follow(self, after: int = 0) -> AsyncGenerator[Slice, None]:
         """See `EventStore.follow`."""

@@ -45,9 +45,9 @@ class MemoryEvents:
         """See `EventStore.load`."""
         return tuple(self._history(aggregate, aggregate_id)[after.version :])
 
-    async def read(self, after: int = 0) -> AsyncGenerator[Slice, None]:
+    async def read(self, after: int = 0, until: int | None = None) -> AsyncGenerator[Slice, None]:
         """See `EventStore.read`."""
-        end = len(self._log)
+        end = len(self._log) if until is None else until
         for start in range(after, end, _SLICE):
             yield Slice(tuple(self._log[start : min(start + _SLICE, end)]), end)
 

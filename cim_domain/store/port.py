@@ -42,6 +42,11 @@ class Commit:
     expected: Position
     events: tuple[EventRecord, ...]
 
+    @property
+    def size(self) -> int:
+        """Bytes of the events' JSON."""
+        return sum(len(event.data) for event in self.events)
+
 
 @frozen
 class LogIdentity:
@@ -72,6 +77,9 @@ class Limits:
 
     events: int = 1000
     """In all commits together."""
+    commit_bytes: int = 4 * 1024 * 1024
+    """The JSON of the events beyond which no further commit should go with others. One commit may
+    have more: it is stored as a whole, or not at all."""
     event_bytes: int = 1_000_000
     """The JSON of one event."""
 
@@ -79,7 +87,8 @@ class Limits:
 class StoreConflict(Conflict):
     """An aggregate has other events than expected; nothing was stored.
 
-    `refused` holds the ids of the aggregates concerned, as far as the store knows.
+    `refused` holds the ids of the aggregates concerned; none where the log has an event with such
+    an id already, in another aggregate or elsewhere in this one.
     """
 
     def __init__(self, message: str, refused: Sequence[str]) -> None:
@@ -131,8 +140,10 @@ class EventStore(Log, Protocol):
         than the position says, ``corrupt_history`` where their versions do not follow one another.
         """
 
-    def read(self, after: int = 0) -> AsyncGenerator[Slice, None]:
-        """The log from behind a sequence to its end as it is now. Raises `Unavailable`."""
+    def read(self, after: int = 0, until: int | None = None) -> AsyncGenerator[Slice, None]:
+        """The log from behind a sequence up to another, which there is already, or to its end as it
+        is now. Raises `Unavailable`.
+        """
 
     async def head(self) -> int:
         """The sequence of the last event; 0 while there is none. Raises `Unavailable`."""

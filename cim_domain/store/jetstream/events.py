@@ -66,10 +66,10 @@ class JetStreamEvents:
             raise another_log(aggregate, aggregate_id, version, after)
         return records
 
-    async def read(self, after: int = 0) -> AsyncGenerator[Slice, None]:
+    async def read(self, after: int = 0, until: int | None = None) -> AsyncGenerator[Slice, None]:
         """See `EventStore.read`."""
         histories = (await self._log()).histories
-        head = await self.head()
+        head = await self.head() if until is None else until
         position = after
         while position < head:
             messages = await self._patience.retried(

@@ -7,7 +7,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from attrs import define, evolve
+from attrs import evolve
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -15,8 +15,7 @@ from cim_domain.errors import Failed, Unavailable
 from cim_domain.model.subjects import Subjects
 from cim_domain.nats.config.settings import load_settings
 from cim_domain.nats.connection.link import Link
-from cim_domain.store.commit_groups import GroupingEvents, GroupLimits
-from cim_domain.store.commit_policy import Grouping, Mode
+from cim_domain.store.commit_groups import PLAIN, GroupingEvents
 from cim_domain.store.decorator import EventsAround
 from cim_domain.store.jetstream import JetStreamEvents
 from cim_domain.store.memory import MemoryEvents
@@ -28,19 +27,8 @@ from cim_domain.store.port import (
     Position,
     StoreConflict,
 )
-from cim_domain.testing.records import all_of, commit, new_id, stored
+from cim_domain.testing.records import all_of, commit, event, new_id, stored
 from cim_domain.testing.store.conformance import EventStoreConformance, PersistentConformance
-
-
-@define(kw_only=True)
-class Forced(Grouping):
-    """Always the same mode, also for a lone commit."""
-
-    forced: Mode = Mode.GROUPED
-
-    def begun(self, now: float) -> Mode:
-        super().begun(now)
-        return self.forced
 
 
 class RecordingEvents(EventsAround):
@@ -87,12 +75,9 @@ Appends = list[asyncio.Task[tuple[Position, ...]]]
 class Handed:
     """Commits handed in to a grouping store in order, behind a first one that is held back."""
 
-    def __init__(self, inner: EventStore | None = None, **limits: int) -> None:
-        self.store = RecordingEvents(inner)
-        self.policy = Forced()
-        self.grouping = GroupingEvents(
-            self.store, self.policy, GroupLimits(**{"side_by_side": 1, **limits})
-        )
+    def __init__(self, limits: Limits | None = None, groups: int = 1) -> None:
+        self.store = RecordingEvents(MemoryEvents(limits))
+        self.grouping = GroupingEvents(self.store, plain=0, groups=groups)
 
     async def behind_another(self, *commits: Commit) -> Appends:
         """The appends of the commits, which wait until `release`."""
@@ -102,7 +87,6 @@ class Handed:
         tasks = [asyncio.create_task(self.grouping.append([one])) for one in commits]
         # A turn of the loop, in which each of them is handed in.
         await asyncio.sleep(0)
-        assert self.policy.under_way == len(commits) + 1
         return tasks
 
     async def release(self, tasks: Appends) -> list[Any]:
@@ -126,30 +110,28 @@ A, B, C, D = (str(UUID(int=number)) for number in (10, 11, 12, 13))
 # It is a store like any other
 
 
-@pytest.mark.parametrize("mode", Mode)
+@pytest.mark.parametrize("plain", [0, PLAIN])
 class TestOverMemory(EventStoreConformance):
     @pytest.fixture
-    def store(self, mode: Mode) -> GroupingEvents:
-        return GroupingEvents(
-            MemoryEvents(Limits(events=1000, event_bytes=5000)), Forced(forced=mode)
-        )
+    def store(self, plain: int) -> GroupingEvents:
+        return GroupingEvents(MemoryEvents(Limits(events=1000, event_bytes=5000)), plain)
 
 
-@pytest.mark.parametrize("mode", Mode)
+@pytest.mark.parametrize("plain", [0, PLAIN])
 class TestOverJetStream(PersistentConformance):
     @pytest.fixture
-    async def store(self, jetstream_events: JetStreamEvents, mode: Mode) -> GroupingEvents:
-        return GroupingEvents(jetstream_events, Forced(forced=mode))
+    async def store(self, jetstream_events: JetStreamEvents, plain: int) -> GroupingEvents:
+        return GroupingEvents(jetstream_events, plain)
 
     @pytest.fixture
     async def reopen(
-        self, nats_url: str, subjects: Subjects, mode: Mode
+        self, nats_url: str, subjects: Subjects, plain: int
     ) -> AsyncIterator[Callable[[], Awaitable[EventStore]]]:
         links: list[Link] = []
 
         async def again() -> EventStore:
             links.append(await Link.open(load_settings(), name="another", url=nats_url))
-            return GroupingEvents(JetStreamEvents(links[-1], subjects), Forced(forced=mode))
+            return GroupingEvents(JetStreamEvents(links[-1], subjects), plain)
 
         yield again
         for link in links:
@@ -179,15 +161,39 @@ async def test_those_handed_in_during_one_turn_of_the_loop_go_out_together() -> 
     assert handed.store.appended == [[A, B, C]]
 
 
-async def test_with_little_load_a_commit_is_sent_before_anything_else_happens() -> None:
+async def test_few_single_events_go_side_by_side_at_once_and_more_wait_for_each_other() -> None:
     store = RecordingEvents()
     store.open.clear()
-    grouping = GroupingEvents(store)
-    appending = [asyncio.create_task(grouping.append([one])) for one in named(A, B, C)]
-    await asyncio.sleep(0)
-    assert store.appended == [[A], [B], [C]]
+    grouping = GroupingEvents(store, plain=3, groups=1)
+    names = [new_id() for _ in range(9)]
+    appending = [asyncio.create_task(grouping.append([one])) for one in named(*names)]
+    await store.has_appended(4)
+    assert store.appended == [*([one] for one in names[:3]), names[3:]]
     store.open.set()
     await asyncio.gather(*appending)
+    await grouping.append([commit(A)])
+    assert store.appended[4:] == [[A]]
+
+
+async def test_commits_of_several_events_always_ride_together() -> None:
+    store = RecordingEvents()
+    grouping = GroupingEvents(store, plain=100)
+    await asyncio.gather(*(grouping.append([commit(one, events=2)]) for one in (A, B, C)))
+    assert store.appended == [[A, B, C]]
+
+
+async def test_single_events_of_many_bytes_are_few_side_by_side() -> None:
+    store = RecordingEvents(MemoryEvents(Limits(commit_bytes=1000)))
+    store.open.clear()
+    grouping = GroupingEvents(store, groups=1)
+    commits = [with_data(one, 600) for one in named(A, B, C)]
+    appending = [asyncio.create_task(grouping.append([one])) for one in commits]
+    await store.has_appended(2)
+    assert store.appended == [[A], [B]]
+    assert store.most_at_once == 2
+    store.open.set()
+    await asyncio.gather(*appending)
+    assert store.appended == [[A], [B], [C]]
 
 
 async def test_what_is_handed_in_at_once_stays_together_and_alone() -> None:
@@ -201,22 +207,14 @@ async def test_what_is_handed_in_at_once_stays_together_and_alone() -> None:
 
 
 async def test_a_group_holds_no_more_events_than_it_may() -> None:
-    handed = Handed(events=5)
-    commits = [commit(A, events=3), commit(B, events=2), commit(C), commit(D, events=7)]
-    outcomes = await handed.release(await handed.behind_another(*commits))
-    assert handed.appended == [[A, B], [C], [D]]
-    assert [position.version for (position,) in outcomes] == [3, 2, 1, 7]
-
-
-async def test_a_group_holds_no_more_events_than_the_store_takes() -> None:
-    handed = Handed(MemoryEvents(Limits(events=3)))
+    handed = Handed(Limits(events=3))
     commits = [commit(A, events=2), commit(B, events=2), commit(C)]
     await handed.release(await handed.behind_another(*commits))
     assert handed.appended == [[A], [B, C]]
 
 
 async def test_a_group_holds_no_more_bytes_than_it_may() -> None:
-    handed = Handed(data=1000)
+    handed = Handed(Limits(commit_bytes=1000))
     commits = [
         with_data(one, size) for one, size in zip(named(A, B, C), (600, 400, 1), strict=True)
     ]
@@ -231,13 +229,13 @@ def with_data(one: Commit, size: int) -> Commit:
     return evolve(one, events=tuple(evolve(event, data=data) for event in one.events))
 
 
-@pytest.mark.parametrize("side_by_side", [1, 3])
-async def test_so_many_groups_and_no_more_are_under_way(side_by_side: int) -> None:
-    handed = Handed(side_by_side=side_by_side, events=2)
+@pytest.mark.parametrize("groups", [1, 3])
+async def test_so_many_groups_and_no_more_are_under_way(groups: int) -> None:
+    handed = Handed(Limits(events=2), groups)
     tasks = await handed.behind_another(*(commit(new_id()) for _ in range(20)))
-    await handed.store.has_appended(side_by_side)
+    await handed.store.has_appended(groups)
     await handed.release(tasks)
-    assert handed.store.most_at_once == side_by_side
+    assert handed.store.most_at_once == groups
     assert len(handed.store.appended) == 11
 
 
@@ -252,15 +250,14 @@ async def test_two_commits_of_one_aggregate_never_share_a_group() -> None:
 @given(
     st.lists(st.tuples(st.integers(0, 5), st.integers(1, 4), st.booleans()), max_size=40),
     st.integers(1, 3),
-    st.integers(1, 9),
+    st.integers(4, 9),
 )
 @settings(deadline=None, max_examples=60)
 async def test_of_commits_to_one_aggregate_the_first_one_wins(
-    sent: list[tuple[int, int, bool]], side_by_side: int, events: int
+    sent: list[tuple[int, int, bool]], groups: int, events: int
 ) -> None:
-    store = RecordingEvents()
-    policy = Forced()
-    grouping = GroupingEvents(store, policy, GroupLimits(events=events, side_by_side=side_by_side))
+    store = RecordingEvents(MemoryEvents(Limits(events=events)))
+    grouping = GroupingEvents(store, plain=0, groups=groups)
     tasks = []
     for name, number, pause in sent:
         task = asyncio.create_task(grouping.append([commit(str(UUID(int=name)), events=number)]))
@@ -276,10 +273,9 @@ async def test_of_commits_to_one_aggregate_the_first_one_wins(
             ((position),) = outcome  # type: ignore[misc]
             assert position.version == number
         seen.add(name)
-    assert policy.under_way == 0
     for group in store.groups:
         assert len({one.aggregate_id for one in group}) == len(group)
-        assert len(group) == 1 or sum(len(one.events) for one in group) <= events
+        assert sum(len(one.events) for one in group) <= events
 
 
 # When something goes wrong
@@ -293,7 +289,33 @@ async def test_a_conflict_costs_only_the_guilty_and_the_others_one_more_round() 
     assert isinstance(guilty, StoreConflict)
     assert guilty.refused == (B,)
     assert [position.version for (position,) in (one, *others)] == [1, 1, 1]
-    assert handed.appended == [[A, B, C, D], [A], [B], [C], [D]]
+    assert handed.appended == [[A, B, C, D], [A, C, D]]
+
+
+async def test_of_many_refused_all_hear_of_their_own_and_the_rest_goes_as_one() -> None:
+    handed = Handed()
+    guilty = [new_id() for _ in range(20)]
+    for one in guilty:
+        await handed.store.inner.append([commit(one)])
+    innocent = [new_id() for _ in range(20)]
+    mixed = [one for pair in zip(guilty, innocent, strict=True) for one in pair]
+    outcomes = await handed.release(await handed.behind_another(*named(*mixed)))
+    assert [one.refused for one in outcomes[::2]] == [(one,) for one in guilty]
+    assert all(isinstance(one, tuple) for one in outcomes[1::2])
+    assert handed.appended == [mixed, innocent]
+
+
+async def test_one_whose_id_is_taken_is_found_by_halves() -> None:
+    handed = Handed()
+    taken = commit(new_id())
+    await handed.store.inner.append([taken])
+    stolen = event(B, 1, message_id=taken.events[0].metadata.message_id)
+    commits = [*named(A), Commit("flake", B, START, (stolen,)), *named(C, D)]
+    one, guilty, *others = await handed.release(await handed.behind_another(*commits))
+    assert isinstance(guilty, StoreConflict)
+    assert guilty.refused == ()
+    assert [position.version for (position,) in (one, *others)] == [1, 1, 1]
+    assert handed.appended == [[A, B, C, D], [A, B], [A], [B], [C, D]]
 
 
 async def test_a_commit_that_was_stored_before_is_found_in_whatever_group_it_comes_again() -> None:
@@ -306,7 +328,7 @@ async def test_a_commit_that_was_stored_before_is_found_in_whatever_group_it_com
 
 
 async def test_one_that_the_store_does_not_take_fails_alone() -> None:
-    handed = Handed(MemoryEvents(Limits(event_bytes=100)))
+    handed = Handed(Limits(event_bytes=100))
     large = with_data(commit(B), 101)
     ids_taken = evolve(commit(D), events=())
     tasks = await handed.behind_another(commit(A), large, commit(C), ids_taken)
@@ -332,7 +354,7 @@ async def test_that_the_server_is_away_reaches_all_and_is_not_tried_one_by_one()
     "error", [RuntimeError("a mistake"), AssertionError(), asyncio.CancelledError(), OSError(5, "")]
 )
 async def test_nobody_is_left_waiting_whatever_the_store_raises(error: BaseException) -> None:
-    handed = Handed(events=2, side_by_side=2)
+    handed = Handed(Limits(events=2), groups=2)
     tasks = await handed.behind_another(*named(A, B, C, D))
     for name in (A, B):
         handed.store.errors[name] = error
@@ -340,7 +362,6 @@ async def test_nobody_is_left_waiting_whatever_the_store_raises(error: BaseExcep
         outcomes = await handed.release(tasks)
     assert [type(one) for one in outcomes[:2]] == [type(error)] * 2
     assert [type(one) for one in outcomes[2:]] == [tuple] * 2
-    assert handed.policy.under_way == 0
     handed.store.errors.clear()
     assert len(await handed.grouping.append([commit(A)])) == 1
 
@@ -362,7 +383,6 @@ async def test_a_commit_whose_caller_leaves_while_it_waits_is_left_out() -> None
     outcomes = await handed.release(tasks)
     assert isinstance(outcomes[1], asyncio.CancelledError)
     assert handed.appended == [[A, C]]
-    assert handed.policy.under_way == 0
 
 
 async def test_where_all_leave_nothing_is_sent() -> None:
@@ -373,7 +393,6 @@ async def test_where_all_leave_nothing_is_sent() -> None:
     await handed.release(tasks)
     assert handed.appended == []
     await handed.grouping.append([commit(D)])
-    assert handed.policy.under_way == 0
 
 
 async def test_a_caller_who_leaves_later_costs_the_others_nothing() -> None:
@@ -420,23 +439,30 @@ def test_the_end_of_the_loop_leaves_nothing_behind() -> None:
 # On a real server
 
 
-async def test_under_load_both_ways_are_tried_and_all_is_stored_once(
+async def test_thousands_of_commits_of_many_events_at_once_are_all_stored(
     jetstream_events: JetStreamEvents,
 ) -> None:
-    policy = Grouping(epoch=64)
-    store = GroupingEvents(jetstream_events, policy)
+    store = GroupingEvents(jetstream_events)
+    commits = [commit(new_id(), events=20) for _ in range(2000)]
+    positions = await asyncio.gather(*(store.append([one]) for one in commits))
+    assert {position.version for (position,) in positions} == {20}
+    assert await store.head() == 40_000
+
+
+async def test_under_load_all_is_stored_once_whichever_way_it_went(
+    jetstream_events: JetStreamEvents,
+) -> None:
+    store = GroupingEvents(jetstream_events)
     sent: list[tuple[Commit, Position]] = []
 
     async def write() -> None:
         flake, position = new_id(), START
-        while len(policy.cost) < 2 or len(sent) < 2000:
-            one = commit(flake, position, events=1 + (position.version == 3))
+        for number in range(20):
+            one = commit(flake, position, events=1 + (number % 8 == 3))
             (position,) = await store.append([one])
             sent.append((one, position))
 
     await asyncio.gather(*(write() for _ in range(64)))
-    assert set(policy.cost) == set(Mode)
-    assert policy.under_way == 0
     log = await all_of(store.read())
     assert len(log) == sum(len(one.events) for one, _ in sent)
     for one, position in sent:
