@@ -44,6 +44,15 @@ class HardenedClient(Client):
         self._transport = _Transport()
         self._ps = StrictParser(self)
         self._listeners: dict[int, Callable[[Msg], None]] = {}
+        self.queued = 0
+        """Bytes of all messages that were to be sent; see `sent`."""
+
+    @property
+    def sent(self) -> int:
+        """How many of the bytes `queued`, about, have left this process."""
+        transport = self._transport
+        unsent = transport.unsent if isinstance(transport, _Transport) else 0
+        return self.queued - self._pending_data_size - unsent
 
     async def publish(
         self,
@@ -80,6 +89,7 @@ class HardenedClient(Client):
         self.stats["out_bytes"] += size
         self._pending.append(command)
         self._pending_data_size += len(command)
+        self.queued += len(command)
         if self.is_connected and self._flush_queue is not None and self._flush_queue.empty():
             # To whoever writes what is pending: once for all that comes in this turn of the loop.
             self._flush_queue.put_nowait(asyncio.get_running_loop().create_future())
@@ -195,6 +205,11 @@ class _Transport(TcpTransport):
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.closing = False
+
+    @property
+    def unsent(self) -> int:
+        """Bytes that wait for the operating system to take them."""
+        return self._io_writer.transport.get_write_buffer_size() if self._io_writer else 0
 
     def writelines(self, payload: list[bytes]) -> None:
         """As nats-py's; what was to be sent goes nowhere where there is nobody to send it to."""

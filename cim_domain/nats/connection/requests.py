@@ -20,6 +20,15 @@ from cim_domain.nats.connection.publications import header_block
 
 NO_RESPONDERS = "503"
 
+_LOOKS = 4
+"""So often, in the time that an answer may take, it is looked whether there is progress."""
+
+_BUSY = 64 * 1024
+"""Bytes between two looks: with as many, replies may be waiting behind others on the connection."""
+
+_BUSY_LOOKS = 5 * _LOOKS
+"""So often they may be."""
+
 
 class NoAnswer(Unavailable):
     """Nothing came back, so it is unknown what happened; `code` says more.
@@ -39,11 +48,14 @@ class _Waiting:
 
     complete: Callable[[Msg], bool]
     done: asyncio.Future[None]
+    end: int = 0
+    """How many bytes of the client's will have been sent when it is."""
     replies: list[Msg] = field(factory=list)
-
-    def time_out(self, seconds: float) -> None:
-        """End it for want of an answer."""
-        self.fail(NoAnswer(f"no answer within {seconds:g} s", code="timeout"))
+    looking: asyncio.TimerHandle | None = None
+    progress: tuple[int, int, int] = (0, 0, 0)
+    looks: int = 0
+    quiet: int = 0
+    """So many looks have seen no progress."""
 
     def fail(self, error: NoAnswer) -> None:
         """End it, unless it has ended."""
@@ -97,18 +109,20 @@ class Requests:
     ) -> list[Msg]:
         """The replies to a request, up to the one that `complete` says is the last of them.
 
-        `complete` is called with each as it arrives; what it raises is raised here. All of them
-        must come within `timeout` seconds. `block` holds the request's headers, see
+        `complete` is called with each as it arrives; what it raises is raised here. `timeout` is
+        for how many seconds there may be no progress: nothing of the request sent, and no reply
+        come. `block` holds the request's headers, see
         `cim_domain.nats.connection.publications`. Raises `NoAnswer`.
         """
         loop = asyncio.get_running_loop()
         token = str(next(self._tokens))
-        waiting = _Waiting(complete, loop.create_future())
-        self._waiting[token] = waiting
+        waiting = self._waiting[token] = _Waiting(complete, loop.create_future())
         # Lighter than a timeout's context, of which every append would pay for one.
-        too_late = loop.call_later(timeout, waiting.time_out, timeout)
+        waiting.looking = loop.call_later(timeout / _LOOKS, self._look, waiting, timeout)
         try:
             self._client.send(subject, payload, self._prefix + token, block)
+            waiting.end = self._client.queued
+            waiting.progress = self._progress(waiting, waiting.end)
             await waiting.done
         except (
             nats.errors.OutboundBufferLimitError,
@@ -117,9 +131,28 @@ class Requests:
         ) as error:
             raise NoAnswer("there is no connection to the server", code="disconnected") from error
         finally:
-            too_late.cancel()
+            waiting.looking.cancel()
             del self._waiting[token]
         return waiting.replies
+
+    def _look(self, waiting: _Waiting, timeout: float) -> None:
+        """See whether there is progress, and look again later; or end it for want of that."""
+        progress = self._progress(waiting, self._client.sent)
+        waiting.looks += 1
+        waiting.quiet = 0 if progress != waiting.progress else waiting.quiet + 1
+        waiting.progress = progress
+        if waiting.quiet >= _LOOKS:
+            waiting.fail(NoAnswer(f"no answer within {timeout:g} s", code="timeout"))
+            return
+        loop = asyncio.get_running_loop()
+        waiting.looking = loop.call_later(timeout / _LOOKS, self._look, waiting, timeout)
+
+    def _progress(self, waiting: _Waiting, sent: int) -> tuple[int, int, int]:
+        # The only reply, once asked for, is not waited for longer because others come: where its
+        # sender has died, it never will.
+        several = waiting.complete is not _first and waiting.looks < _BUSY_LOOKS
+        received = self._client.stats["in_bytes"] // _BUSY if several else 0
+        return len(waiting.replies), min(sent, waiting.end), received
 
     def _receive(self, message: Msg) -> None:
         waiting = self._waiting.get(message.subject[len(self._prefix) :])

@@ -17,7 +17,8 @@ from cim_domain.nats.connection.requests import Requests
 PAGE = 1000
 """So many messages are asked for at once: more could make the server drop a slow connection."""
 
-PAGE_BYTES = 16 * 1024 * 1024
+PAGE_BYTES = 4 * 1024 * 1024
+"""So many bytes are asked for at once: what others want of the connection comes in between."""
 
 
 _SUBJECT = b"\r\nNats-Subject: "
@@ -45,8 +46,8 @@ async def get_by_subject(
 ) -> list[StoredMessage]:
     """Up to `limit` messages of one exact subject, from sequence `start` on.
 
-    `timeout` is in seconds, for each page. Raises `NoAnswer`, and `Unavailable` where the server
-    answers something else than messages.
+    `timeout` is how many seconds may pass without a message. Raises `NoAnswer`, and `Unavailable`
+    where the server answers something else than messages.
     """
     found: list[StoredMessage] = []
     await take_by_subject(

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import uuid4
 
-from attrs import frozen
+from attrs import field, frozen
 from nats.errors import ConnectionClosedError, ConnectionDrainingError, OutboundBufferLimitError
 
 from cim_domain.errors import Unavailable
@@ -22,8 +22,8 @@ from cim_domain.model.subjects import Subjects
 from cim_domain.nats.connection.link import Link
 from cim_domain.nats.connection.requests import NoAnswer
 from cim_domain.nats.jetstream.api import ApiError, answer_of
+from cim_domain.nats.jetstream.patience import Later, Patience
 from cim_domain.store.checks import check_commits, tail_of
-from cim_domain.store.jetstream.attempts import Later, Patience
 from cim_domain.store.jetstream.histories import Histories
 from cim_domain.store.jetstream.publications import Publication, check_size, limits_of, publications
 from cim_domain.store.port import Commit, Position, StoreConflict
@@ -34,7 +34,13 @@ _WRITE_UNDER_WAY = {10164}
 _KNOWN_ID = {10201}
 # The same, or another write, is still under way; or the batch met too many others: again, later.
 _LATER = {10158, 10176, 10210}
+_ANOTHER_STREAM = {10060}
 _FULL = {10023, 10047, 10077, 10122}
+
+BATCHES = 4
+"""So many batches are under way at a time. The server stores one after another, and holds 50: more
+would wait there until they are taken for lost, and be sent again.
+"""
 
 
 @frozen
@@ -45,6 +51,7 @@ class Appends:
     _subjects: Subjects
     _histories: Histories
     _patience: Patience
+    _batches: asyncio.Semaphore = field(factory=lambda: asyncio.Semaphore(BATCHES), init=False)
 
     async def append(self, commits: Sequence[Commit]) -> tuple[Position, ...]:
         """See `EventStore.append`. One event is a plain publish, several are an atomic batch."""
@@ -53,22 +60,30 @@ class Appends:
         messages = [one for commit in commits for one in publications(self._subjects, commit)]
         for message in messages:
             check_size(client, message)
+        size = sum(len(one.block) + len(one.data) for one in messages)
+        timeout = self._patience.answer_to(size)
         return await self._patience.retried(
-            self._subjects.event_stream, lambda: self._outcome(commits, messages)
+            self._subjects.event_stream, lambda: self._outcome(commits, messages, timeout)
         )
 
     async def _outcome(
-        self, commits: Sequence[Commit], messages: Sequence[Publication]
+        self,
+        commits: Sequence[Commit],
+        messages: Sequence[Publication],
+        timeout: float,  # noqa: ASYNC109
     ) -> tuple[Position, ...]:
         try:
-            answer = await (
-                self._publish(messages[0]) if len(messages) == 1 else self._batch(messages)
-            )
+            if len(messages) == 1:
+                answer = await self._publish(messages[0], timeout)
+            else:
+                answer = await self._in_turn(messages, timeout)
         except ApiError as error:
             if error.error_code in _WRONG_LAST_SEQUENCE | _WRITE_UNDER_WAY | _KNOWN_ID:
                 return await self._resolve(commits, error.error_code)
             if error.error_code in _LATER:
                 raise Later(error.description, code="busy") from error
+            if error.error_code in _ANOTHER_STREAM:
+                raise self._stored_elsewhere("of another name") from error
             if error.error_code in _FULL:
                 raise Unavailable(
                     f"the stream {self._subjects.event_stream} takes no more ({error.description}):"
@@ -76,19 +91,51 @@ class Appends:
                     code="log_full",
                 ) from error
             raise
-        if answer.get("duplicate"):
-            return await self._resolve(commits)
         if "seq" not in answer:
             raise NoAnswer("something answered that is not a stream", code="no_acknowledgement")
+        if answer.get("stream") != self._subjects.event_stream:
+            raise self._stored_elsewhere(answer.get("stream"))
+        if answer.get("duplicate"):
+            return await self._resolve(commits)
         return _positions(commits, int(answer["seq"]))
 
-    async def _publish(self, message: Publication) -> dict[str, Any]:
+    def _stored_elsewhere(self, stream: object) -> Unavailable:
+        return Unavailable(
+            f"the stream {stream} takes the events of {self._subjects.event_stream}, which is not"
+            " there: nobody reads them there",
+            code="log_missing",
+        )
+
+    async def _publish(
+        self,
+        message: Publication,
+        timeout: float,  # noqa: ASYNC109
+    ) -> dict[str, Any]:
         (reply,) = await self._link.requests.many(
-            message.subject, message.data, block=message.block, timeout=self._patience.answer
+            message.subject, message.data, block=message.block, timeout=timeout
         )
         return answer_of(message.subject, reply)
 
-    async def _batch(self, messages: Sequence[Publication]) -> dict[str, Any]:
+    async def _in_turn(
+        self,
+        messages: Sequence[Publication],
+        timeout: float,  # noqa: ASYNC109
+    ) -> dict[str, Any]:
+        try:
+            async with asyncio.timeout(timeout):
+                await self._batches.acquire()
+        except TimeoutError:
+            raise Later("other batches are under way", code="busy") from None
+        try:
+            return await self._batch(messages, timeout)
+        finally:
+            self._batches.release()
+
+    async def _batch(
+        self,
+        messages: Sequence[Publication],
+        timeout: float,  # noqa: ASYNC109
+    ) -> dict[str, Any]:
         """One atomic batch; its first message asks for an answer, or overload looks like a gap."""
         batch = uuid4().hex
         last = len(messages)
@@ -96,13 +143,13 @@ class Appends:
             message.in_batch(batch, number, commit=number == last)
             for number, message in enumerate(messages, 1)
         ]
-        first = asyncio.create_task(self._publish(sent[0]))
+        first = asyncio.create_task(self._publish(sent[0], timeout))
         # A turn of the loop, in which that task sends its message: the order must hold.
         await asyncio.sleep(0)
         try:
             for message in sent[1:-1]:
                 self._link.client.send(message.subject, message.data, block=message.block)
-            return await self._publish(sent[-1])
+            return await self._publish(sent[-1], timeout)
         except (OutboundBufferLimitError, ConnectionClosedError, ConnectionDrainingError) as error:
             raise NoAnswer("there is no connection to the server", code="disconnected") from error
         except ApiError:
@@ -132,13 +179,18 @@ class Appends:
             for commit, (version, _), position in zip(commits, histories, found, strict=True)
             if version != commit.expected.version and not position
         ]
+        if not refused and error_code in _WRONG_LAST_SEQUENCE:
+            refused = [one.aggregate_id for one in commits if await self._lies_elsewhere(one)]
         if refused:
             raise StoreConflict("other events were stored meanwhile", refused)
-        if error_code in _WRITE_UNDER_WAY:
+        if error_code in _WRONG_LAST_SEQUENCE | _WRITE_UNDER_WAY:
             raise Later("another write to the aggregate is under way", code="busy")
-        if error_code in _WRONG_LAST_SEQUENCE:
-            raise StoreConflict("other events were expected than there are", refused)
-        raise StoreConflict("the log has an event with such an id already", refused)
+        raise StoreConflict("the log has an event with such an id already", ())
+
+    async def _lies_elsewhere(self, commit: Commit) -> bool:
+        """Whether the aggregate's last event has another place than expected: in another log."""
+        last = await self._histories.last(commit.aggregate, commit.aggregate_id)
+        return last != commit.expected.sequence
 
 
 def _positions(commits: Sequence[Commit], last: int) -> tuple[Position, ...]:

@@ -11,10 +11,10 @@ from cim_domain.model.records import EventRecord
 from cim_domain.model.subjects import Subjects
 from cim_domain.nats.connection.link import Link
 from cim_domain.nats.jetstream.api import ApiError, call
+from cim_domain.nats.jetstream.patience import Patience, retriable
 from cim_domain.nats.jetstream.reader import StreamMessage, follow_stream
 from cim_domain.store.checks import another_log
 from cim_domain.store.jetstream.appends import Appends
-from cim_domain.store.jetstream.attempts import Patience, retriable
 from cim_domain.store.jetstream.histories import Histories
 from cim_domain.store.jetstream.publications import limits_of
 from cim_domain.store.jetstream.stream import log_identity, partitioned

@@ -16,7 +16,8 @@ from cim_domain.model.subjects import Subjects
 from cim_domain.nats.connection.link import Link
 from cim_domain.nats.jetstream.api import call
 from cim_domain.nats.jetstream.direct import StoredMessage, get_range, take_by_subject
-from cim_domain.store.jetstream.attempts import Later
+from cim_domain.nats.jetstream.leader_reads import newest_on
+from cim_domain.nats.jetstream.patience import Later
 from cim_domain.store.jetstream.publications import BATCH_COMMIT, BATCH_ID
 from cim_domain.store.port import Position
 from cim_domain.wire.codec import read_event
@@ -73,6 +74,15 @@ class Histories:
         newest = found[records[-1].metadata.sequence][1]
         await self._require_whole_commit(newest, aggregate, aggregate_id)
         return version, records
+
+    async def last(self, aggregate: str, aggregate_id: str) -> int:
+        """The sequence of an aggregate's last event, as the leader knows it; 0 for none."""
+        found = await newest_on(
+            self._link.requests,
+            self._subjects.event_stream,
+            self._subjects.journal_of(aggregate, aggregate_id),
+        )
+        return found.sequence if found else 0
 
     async def _require_whole_commit(
         self, newest: StoredMessage, aggregate: str, aggregate_id: str

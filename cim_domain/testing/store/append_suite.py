@@ -73,6 +73,19 @@ class Appending:
         assert await store.head() == 1
 
     @pytest.mark.parametrize("events", [1, 3])
+    async def test_the_same_version_at_another_place_is_a_conflict(
+        self, store: EventStore, events: int
+    ) -> None:
+        await store.append([commit(new_id())])
+        flake = new_id()
+        (seen,) = await store.append([commit(flake)])
+        elsewhere = Position(seen.version, seen.sequence - 1)
+        with pytest.raises(StoreConflict) as caught:
+            await store.append([commit(flake, elsewhere, events=events)])
+        assert caught.value.refused == (flake,)
+        assert await store.head() == 2
+
+    @pytest.mark.parametrize("events", [1, 3])
     async def test_creating_what_exists_is_a_conflict(self, store: EventStore, events: int) -> None:
         await store.append([commit(flake := new_id())])
         with pytest.raises(StoreConflict):

@@ -167,6 +167,12 @@ class Reading:
         sequences = [one.metadata.sequence for one in await all_of(store.read(after))]
         assert sequences == list(range(after + 1, 6))
 
+    async def test_reading_ends_where_it_is_told_to(self, store: EventStore) -> None:
+        await fill(store, 5)
+        for after, until in ((1, 3), (0, 1), (2, 5), (3, 3)):
+            records = await all_of(store.read(after, until))
+            assert [one.metadata.sequence for one in records] == list(range(after + 1, until + 1))
+
     async def test_reading_ends_where_the_log_ended_at_the_start(self, store: EventStore) -> None:
         await fill(store, 3)
         sequences = []

@@ -5,11 +5,13 @@ import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from urllib.parse import urlsplit
 
 import pytest
+from attrs import evolve
 from nats.aio.msg import Msg
 
-from cim_domain.errors import Failed, Unavailable
+from cim_domain.errors import Busy, Failed, Unavailable
 from cim_domain.model.subjects import Subjects
 from cim_domain.nats.config.backoff import Backoff
 from cim_domain.nats.config.settings import NatsSettings, load_settings
@@ -24,6 +26,7 @@ from cim_domain.store.jetstream import JetStreamEvents, Patience, ensure_log
 from cim_domain.store.port import START, Commit, Position, StoreConflict
 from cim_domain.testing.records import all_of, commit, event, following, new_id, stored, take
 from cim_domain.testing.server import crash, frozen, throwaway_server
+from tests.cim_domain.slow_wire import slow_wire
 
 FLAKE = "00000000-0000-4000-8000-000000000001"
 SHORT = Patience(answer=0.2, budget=0.5)
@@ -174,6 +177,7 @@ BROKEN = (
     {"X-Timestamp": "yesterday"},
     {"X-Timestamp": "2026-11-21T08:30:00"},
     {"X-Timestamp": "0001-01-01T00:00:00+14:00"},
+    {"X-Timestamp": "2026-02-30T00:00:00.000000Z"},
     {"X-Event-Type": "flake"},
     {"X-Event-Type": "package.created"},
     {"X-Aggregate-ID": "someone-else"},
@@ -308,6 +312,71 @@ async def test_an_event_just_within_the_servers_limit_is_stored_in_a_batch_too(
             fits = length
     assert fits > 7000
     assert link.reconnects == 0
+
+
+# A slow wire
+
+
+async def test_over_a_slow_wire_time_runs_out_for_want_of_progress_alone() -> None:
+    patience = Patience(answer=0.5, budget=5)
+    data = b'"' + b"x" * 200_000 + b'"'
+    async with own_server(patience) as (store, server, _), slow_wire(port_of(server), 4e6) as url:
+        link = await Link.open(load_settings(), name="test", url=url)
+        slow = JetStreamEvents(link, Subjects("nix"), patience)
+        flake = with_data(commit(FLAKE, events=40), data)
+        assert await slow.append([flake]) == (Position(40, 40),)
+        assert await store.head() == 40
+        assert len(await slow.load("flake", FLAKE)) == 40
+        assert len(await all_of(slow.read())) == 40
+        await link.close()
+
+
+def with_data(one: Commit, data: bytes) -> Commit:
+    return evolve(one, events=tuple(evolve(each, data=data) for each in one.events))
+
+
+def port_of(server: EmbeddedServer) -> int:
+    port = urlsplit(server.url).port
+    assert port
+    return port
+
+
+# The server has too much to do
+
+
+async def test_too_many_requests_are_tried_again_and_then_busy(
+    link: Link, subjects: Subjects
+) -> None:
+    answers = ["10167", "10167", "fine"]
+    attempts: list[float] = []
+
+    async def refuse(message: Msg) -> None:
+        attempts.append(1)
+        answer: dict[str, object] = {"stream": subjects.event_stream, "seq": 7}
+        if not answers or answers.pop(0) == "10167":
+            answer = {"error": {"code": 429, "err_code": 10167, "description": "too many requests"}}
+        await message.respond(json.dumps(answer).encode())
+
+    await link.client.subscribe(subjects.journals, cb=refuse)
+    await round_trip(link.client)
+    store = JetStreamEvents(link, subjects, SHORT)
+    assert await store.append([commit(FLAKE)]) == (Position(1, 7),)
+    assert len(attempts) == 3
+    with pytest.raises(Busy, match="nothing was stored"):
+        await store.append([commit(FLAKE)])
+    assert len(attempts) > 5
+
+
+async def test_an_event_that_another_stream_has_taken_is_not_accepted(
+    link: Link, subjects: Subjects
+) -> None:
+    config = {"name": f"OTHER_{subjects.event_stream}", "subjects": [subjects.journals]}
+    await call(link.requests, f"STREAM.CREATE.{config['name']}", config | {"allow_atomic": True})
+    store = JetStreamEvents(link, subjects)
+    for events in (1, 2):
+        with pytest.raises(Unavailable, match="nobody reads them there") as caught:
+            await store.append([commit(new_id(), events=events)])
+        assert caught.value.code == "log_missing"
 
 
 # The server goes away
