@@ -83,7 +83,7 @@ class Appends:
             if error.error_code in _LATER:
                 raise Later(error.description, code="busy") from error
             if error.error_code in _ANOTHER_STREAM:
-                raise self._stored_elsewhere("of another name") from error
+                raise self._another_stream() from error
             if error.error_code in _FULL:
                 raise Unavailable(
                     f"the stream {self._subjects.event_stream} takes no more ({error.description}):"
@@ -94,15 +94,15 @@ class Appends:
         if "seq" not in answer:
             raise NoAnswer("something answered that is not a stream", code="no_acknowledgement")
         if answer.get("stream") != self._subjects.event_stream:
-            raise self._stored_elsewhere(answer.get("stream"))
+            raise self._another_stream()
         if answer.get("duplicate"):
             return await self._resolve(commits)
         return _positions(commits, int(answer["seq"]))
 
-    def _stored_elsewhere(self, stream: object) -> Unavailable:
+    def _another_stream(self) -> Unavailable:
         return Unavailable(
-            f"the stream {stream} takes the events of {self._subjects.event_stream}, which is not"
-            " there: nobody reads them there",
+            f"another stream than {self._subjects.event_stream} has its subjects: nobody reads"
+            " events there",
             code="log_missing",
         )
 

@@ -347,19 +347,17 @@ def port_of(server: EmbeddedServer) -> int:
 async def test_too_many_requests_are_tried_again_and_then_busy(
     link: Link, subjects: Subjects
 ) -> None:
-    answers = ["10167", "10167", "fine"]
-    attempts: list[float] = []
+    store = await replaced(link, subjects, SHORT)
+    too_many = {"error": {"code": 429, "err_code": 10167, "description": "too many requests"}}
+    answers: list[object] = [too_many, too_many, {"stream": subjects.event_stream, "seq": 7}]
+    attempts: list[Msg] = []
 
     async def refuse(message: Msg) -> None:
-        attempts.append(1)
-        answer: dict[str, object] = {"stream": subjects.event_stream, "seq": 7}
-        if not answers or answers.pop(0) == "10167":
-            answer = {"error": {"code": 429, "err_code": 10167, "description": "too many requests"}}
-        await message.respond(json.dumps(answer).encode())
+        attempts.append(message)
+        await message.respond(json.dumps(answers.pop(0) if answers else too_many).encode())
 
     await link.client.subscribe(subjects.journals, cb=refuse)
     await round_trip(link.client)
-    store = JetStreamEvents(link, subjects, SHORT)
     assert await store.append([commit(FLAKE)]) == (Position(1, 7),)
     assert len(attempts) == 3
     with pytest.raises(Busy, match="nothing was stored"):
@@ -367,16 +365,41 @@ async def test_too_many_requests_are_tried_again_and_then_busy(
     assert len(attempts) > 5
 
 
-async def test_an_event_that_another_stream_has_taken_is_not_accepted(
+async def replaced(
+    link: Link, subjects: Subjects, patience: Patience | None = None
+) -> JetStreamEvents:
+    """A store whose stream is gone since it was opened."""
+    await ensure_log(link.requests, subjects)
+    store = JetStreamEvents(link, subjects, patience)
+    assert await store.head() == 0
+    await call(link.requests, f"STREAM.DELETE.{subjects.event_stream}")
+    return store
+
+
+async def test_an_event_that_another_stream_takes_is_not_accepted(
     link: Link, subjects: Subjects
 ) -> None:
+    store = await replaced(link, subjects)
     config = {"name": f"OTHER_{subjects.event_stream}", "subjects": [subjects.journals]}
     await call(link.requests, f"STREAM.CREATE.{config['name']}", config | {"allow_atomic": True})
-    store = JetStreamEvents(link, subjects)
     for events in (1, 2):
-        with pytest.raises(Unavailable, match="nobody reads them there") as caught:
+        with pytest.raises(Unavailable, match="another stream") as caught:
             await store.append([commit(new_id(), events=events)])
         assert caught.value.code == "log_missing"
+
+
+async def test_an_acknowledgement_of_another_stream_is_none(link: Link, subjects: Subjects) -> None:
+    store = await replaced(link, subjects)
+
+    async def accept(message: Msg) -> None:
+        if message.reply:
+            await message.respond(b'{"stream":"OTHER","seq":7}')
+
+    await link.client.subscribe(subjects.journals, cb=accept)
+    await round_trip(link.client)
+    for events in (1, 2):
+        with pytest.raises(Unavailable, match="another stream"):
+            await store.append([commit(new_id(), events=events)])
 
 
 # The server goes away
