@@ -47,12 +47,21 @@ class DeadLetter:
             deliveries=deliveries,
         )
 
+    def same_as(self, other: "DeadLetter") -> bool:
+        """Whether both are about one message of a stream, for one consumer."""
+        return (self.consumer, self.subject, self.sequence) == (
+            other.consumer, other.subject, other.sequence,
+        )  # fmt: skip
+
 
 class DeadLetters(Protocol):
     """Where dead letters are kept."""
 
     async def put(self, letter: DeadLetter) -> None:
-        """Keep a letter; the same one again is kept once. Raises `Unavailable`."""
+        """Keep a letter. One about the same message of a stream that is there stays as it is.
+
+        Raises `Unavailable`.
+        """
 
     async def count(self) -> int:
         """How many there are. Raises `Unavailable`."""
@@ -66,7 +75,7 @@ class MemoryDeadLetters:
 
     async def put(self, letter: DeadLetter) -> None:
         """See `DeadLetters.put`."""
-        if letter not in self.letters:
+        if not (letter.sequence and any(map(letter.same_as, self.letters))):
             self.letters.append(letter)
 
     async def count(self) -> int:

@@ -2,11 +2,15 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from datetime import datetime, timedelta
+from random import random
 
 from attrs import frozen
 from nats.aio.msg import Msg
+from nats.errors import Error as NatsError
 
+from cim_domain.backoff import Backoff
 from cim_domain.command_queue.stream import LATEST
 from cim_domain.errors import Conflict, Invalid, Unavailable
 from cim_domain.model.metadata import utc_now
@@ -14,6 +18,9 @@ from cim_domain.nats.connection.events import ConnectionChange
 from cim_domain.nats.connection.link import Link
 from cim_domain.nats.jetstream.api import WRONG_LAST_SEQUENCE, ApiError, answer_of
 from cim_domain.wire.command_status import CommandStatus
+
+_LOOK = Backoff(first_delay=1, ceiling=10)
+"""Seconds between looks at how a command stands where no news comes."""
 
 
 @frozen
@@ -89,31 +96,31 @@ async def until_final(
 ) -> CommandStatus:
     """How a command stands as soon as that is final; `subject` is where there is news of it.
 
-    `ask` is called at first, at every news, and when the connection is back: what was told
-    meanwhile has gone by.
+    `ask` is called at first, at every news, when the connection is back, and slowly besides: news
+    is told at most once.
     """
     news = asyncio.Event()
-
-    async def hear(_: Msg) -> None:
-        news.set()
 
     def changed(change: ConnectionChange) -> None:
         if change is ConnectionChange.RECONNECTED:
             news.set()
 
     # The question follows the subscription on the same connection: nothing is told in between.
-    subscription = await link.client.subscribe(subject, cb=hear)
+    subscription = await link.client.listen(subject, lambda _: news.set())
     stop_listening = link.listen(changed)
     try:
-        while True:
+        number = 0
+        while not ((standing := await ask()) and standing.final):
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_LOOK.delay(number, random())):  # noqa: S311
+                    await news.wait()
             news.clear()
-            standing = await ask()
-            if standing is not None and standing.final:
-                return standing
-            await news.wait()
+            number += 1
+        return standing
     finally:
         stop_listening()
-        if link.connected:
+        # Also while disconnected: the client would take it up again with the connection.
+        with suppress(NatsError):
             await subscription.unsubscribe()
 
 

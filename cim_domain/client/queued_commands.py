@@ -16,7 +16,7 @@ from cim_domain.client.queue_protocol import (
     submitted,
     until_final,
 )
-from cim_domain.client.requests import BETWEEN, headers_of, without_outcome
+from cim_domain.client.requests import headers_of, without_outcome
 from cim_domain.command_queue.status_requests import NOT_SCHEDULED, CancelCommand, GetCommandStatus
 from cim_domain.command_queue.stream import schedule_headers
 from cim_domain.errors import Conflict, Invalid, NotFound
@@ -189,16 +189,11 @@ class SubmittingClient(MessagingClient):
     async def _standing_now(
         self, command_id: str, organization_id: str | None
     ) -> CommandStatus | None:
-        """How a command stands, if that is known; where no service is there, wait for one."""
-        while True:
-            try:
-                return await self.status(command_id, organization_id=organization_id)
-            except NotFound:
-                return None
-            except NoAnswer as error:
-                if error.code == "timeout":
-                    raise
-            await asyncio.sleep(BETWEEN.ceiling)
+        """How a command stands, if that is known, and somebody is there to say it."""
+        try:
+            return await self.status(command_id, organization_id=organization_id)
+        except (NotFound, NoAnswer):
+            return None
 
     async def _store(
         self, command_id: str, subject: str, data: bytes, headers: Mapping[str, str]

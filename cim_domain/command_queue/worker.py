@@ -15,15 +15,22 @@ from cim_domain.command_queue.stream import SCHEDULER, stream_id, submitted_meta
 from cim_domain.commands.decisions import CommandRequest
 from cim_domain.commands.decoding import NOT_A_REQUEST, read_command
 from cim_domain.dead_letters import DeadLetter, DeadLetters
-from cim_domain.errors import Conflict, Failed, Rejected, RequestError, Unavailable
+from cim_domain.errors import Busy, Conflict, Rejected, RequestError, Unavailable
 from cim_domain.model.domain import Domain
 from cim_domain.model.metadata import Clock, Metadata, utc_now
 from cim_domain.model.subjects import Subjects
 from cim_domain.nats.connection.link import Link
 from cim_domain.nats.jetstream.api import call
-from cim_domain.nats.jetstream.subscriber import ConsumerDefinition, Received, Retries, Subscriber
+from cim_domain.nats.jetstream.redelivery import GaveUp
+from cim_domain.nats.jetstream.subscriber import (
+    ConsumerDefinition,
+    Postponed,
+    Received,
+    Retries,
+    Subscriber,
+)
 from cim_domain.observability.health import HealthCheck, look_at_subscriber
-from cim_domain.wire.codec import COMMAND_ID
+from cim_domain.wire.codec import COMMAND_ID, MAX_ERROR_HEADERS
 from cim_domain.wire.command_status import CommandStatus
 from cim_domain.wire.outcome import Outcome
 
@@ -32,6 +39,7 @@ logger = logging.getLogger("cim_domain.commands")
 CONSUMER = "commands"
 DEAD_LETTERS = "submit"
 CONCURRENCY = 64
+_ROOM = MAX_ERROR_HEADERS + 4096
 
 Execute = Callable[[CommandRequest], Awaitable[Outcome]]
 """Carries out a command of the domain."""
@@ -99,15 +107,14 @@ class QueueWorker:
             # As on nix.cmd: whoever may only read a stream cannot fill the dead letters.
             logger.warning("%s, message %d: %s", received.subject, received.sequence, error.message)
             return
-        if await self._is_settled(received, metadata):
-            return
-        if received.deliveries > self._patience:
-            raise Failed(
-                f"it was begun {self._patience} times and never ended: it may be what ends the"
-                " service",
-                code="gave_up",
-            )
-        await self._carry_out(received, metadata)
+        try:
+            if await self._is_settled(received, metadata):
+                return
+            if received.deliveries > self._patience:
+                raise GaveUp(self._patience)
+            await self._carry_out(received, metadata)
+        except (Busy, Unavailable) as error:
+            raise Postponed.by(error) from error
 
     async def replay(self, received: Received) -> Outcome:
         """Carry out a command that is a dead letter, under the id that it had; what came of it.
@@ -121,7 +128,8 @@ class QueueWorker:
         outcome = await self._execute(request)
         if outcome.error is not None and not is_final(outcome.error):
             raise outcome.error
-        standing = CommandStatus.done(outcome, metadata.message_id, received.deliveries)
+        kept = self._to_keep(outcome)
+        standing = CommandStatus.done(kept, metadata.message_id, received.deliveries)
         await self._standings.put(standing, metadata.organization_id)
         return outcome
 
@@ -159,11 +167,15 @@ class QueueWorker:
         standing = CommandStatus(
             state=outcome.status if dead else "retrying",
             command_id=metadata.message_id,
-            outcome=outcome,
+            outcome=self._to_keep(outcome),
             attempts=received.deliveries,
             dead_letter=dead,
         )
         await self._standings.put_failure(standing, metadata.organization_id)
+
+    def _to_keep(self, outcome: Outcome) -> Outcome:
+        """An outcome as it fits into one message, with how the command stands around it."""
+        return outcome.within(self._link.client.max_payload - _ROOM)
 
     def _with_aggregate(self, metadata: Metadata, received: Received) -> Metadata:
         try:

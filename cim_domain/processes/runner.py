@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from cim_domain.commands.decisions import CommandRequest
 from cim_domain.commands.decoding import request_for
 from cim_domain.dead_letters import DeadLetters
-from cim_domain.errors import Failed, Invalid, NotFound, Unavailable
+from cim_domain.errors import Busy, Failed, Invalid, NotFound, Unavailable
 from cim_domain.identity import derived_id
 from cim_domain.model.domain import Domain
 from cim_domain.model.messages import Command
@@ -19,7 +19,13 @@ from cim_domain.model.process import ProcessModel
 from cim_domain.model.records import EventRecord
 from cim_domain.model.subjects import Subjects
 from cim_domain.nats.connection.link import Link
-from cim_domain.nats.jetstream.subscriber import ConsumerDefinition, Received, Retries, Subscriber
+from cim_domain.nats.jetstream.subscriber import (
+    ConsumerDefinition,
+    Postponed,
+    Received,
+    Retries,
+    Subscriber,
+)
 from cim_domain.observability.health import HealthCheck, look_at_subscriber
 from cim_domain.wire.codec import read_event
 from cim_domain.wire.outcome import Outcome
@@ -129,7 +135,8 @@ class ProcessRunner:
             # The domain's answer; to ask again would not change it.
             logger.info("%s: %s", command_type, outcome.error.message)
             return
-        kind = Unavailable if outcome.error.http == Unavailable.http else Failed
+        own = outcome.error.http in {Busy.http, Unavailable.http}
+        kind = Postponed if own else Failed
         raise kind(
             f"{command_type}: {outcome.error.message}",
             code=outcome.error.code,

@@ -4,6 +4,7 @@ import base64
 import binascii
 from collections.abc import Mapping
 from hashlib import blake2b
+from math import isfinite
 
 import orjson
 from attrs import field, frozen
@@ -121,7 +122,7 @@ def _place(cursor: str, digest: str, order: Column | None) -> Place:
     made_for, value, key = given
     if made_for != digest:
         raise _refused("is the cursor of another query")
-    if not isinstance(key, str) or not _fits(value, order):
+    if not _is_text(key) or not _fits(value, order):
         raise _refused("is not a cursor")
     return value, key
 
@@ -133,12 +134,19 @@ def _decoded(cursor: str) -> bytes:
     return base64.b64decode(padded.encode("ascii"), altchars=b"-_", validate=True)
 
 
+def _is_text(value: object) -> bool:
+    """Whether columns can hold this text: one that they do hold never has a NUL."""
+    return isinstance(value, str) and "\x00" not in value
+
+
 def _fits(value: object, order: Column | None) -> bool:
     if value is None:
         return order is None or order.optional
     if order is None or type(value) is not _TYPES[order.kind]:
         return False
-    return not isinstance(value, int) or -(2**63) <= value < 2**63
+    if isinstance(value, int):
+        return -(2**63) <= value < 2**63
+    return isfinite(value) if isinstance(value, float) else _is_text(value)
 
 
 def _refused(sentence: str) -> Invalid:

@@ -29,7 +29,7 @@ class Retries:
     """How often a message is tried, and how long apart. `ack_wait` is in seconds.
 
     A message that is not acknowledged for so long, because its handler's process died, is
-    delivered again. Every delivery counts as an attempt.
+    delivered again. Each instance counts the attempts that it has seen fail.
     """
 
     attempts: int = 5
@@ -53,7 +53,7 @@ class ConsumerDefinition:
     history: bool = False
     """Whether it begins with what the stream holds already, when it is first made."""
 
-    def config(self, retries: Retries, concurrency: int) -> dict[str, Any]:
+    def config(self, retries: Retries) -> dict[str, Any]:
         """The configuration in JetStream's own words."""
         config: dict[str, Any] = {
             "name": self.name,
@@ -63,7 +63,7 @@ class ConsumerDefinition:
             "ack_wait": int(retries.ack_wait * NANOSECONDS),
             # The attempts are counted here, where the reason of the last failure is known.
             "max_deliver": -1,
-            "max_ack_pending": max(1000, concurrency * 10),
+            "max_ack_pending": 10_000,
             "replay_policy": "instant",
         }
         if self.filter_subject:
@@ -86,13 +86,11 @@ class ConsumerState:
 class Consumer:
     """A durable consumer on the server."""
 
-    def __init__(
-        self, link: Link, definition: ConsumerDefinition, retries: Retries, concurrency: int
-    ) -> None:
+    def __init__(self, link: Link, definition: ConsumerDefinition, retries: Retries) -> None:
         self._requests = link.requests
         self._stream = definition.stream
         self._name = definition.name
-        self._wanted = definition.config(retries, concurrency)
+        self._wanted = definition.config(retries)
         self._acknowledged: int | None = None
         """All up to this sequence were acknowledged; None: it has not been made or met yet."""
 

@@ -5,8 +5,12 @@ published; what is known about the failure is in headers of the letter's own.
 """
 
 import re
+from collections import defaultdict
 from collections.abc import Mapping
-from uuid import uuid5
+from typing import Any
+from uuid import uuid4, uuid5
+
+from attrs import define, field
 
 from cim_domain.dead_letters import DeadLetter
 from cim_domain.errors import Invalid
@@ -14,6 +18,8 @@ from cim_domain.identity import NAMESPACE
 from cim_domain.nats.connection.limits import MAX_HEADER_BLOCK, check_header, header_block_size
 from cim_domain.nats.connection.link import Link
 from cim_domain.nats.jetstream.api import answer_of, call
+from cim_domain.nats.jetstream.direct import get_by_subject
+from cim_domain.nats.jetstream.leader_reads import message_at
 from cim_domain.nats.jetstream.streams import StreamDefinition
 
 PREFIX = "X-Dead-"
@@ -28,6 +34,8 @@ DELIVERIES = "X-Dead-Deliveries"
 CUT = "X-Dead-Cut-From"
 """The payload's length in bytes, where there was no room for all of it beside these headers."""
 
+_ID = "Nats-Msg-Id"
+_PAGE = 1000
 _ACTS = "Nats-"
 """What headers begin with that act when they are published; kept behind the prefix instead."""
 
@@ -53,6 +61,14 @@ def dead_letter_stream(name: str, subject: str, replicas: int = 1) -> StreamDefi
     )
 
 
+@define
+class _Known:
+    """The letters of one consumer: where each is, by its message's subject and sequence."""
+
+    places: dict[tuple[str, str], int] = field(factory=dict)
+    read: int = 0
+
+
 class StreamDeadLetters:
     """`DeadLetters` in a stream that exists. `root` is what their subjects begin with."""
 
@@ -61,22 +77,49 @@ class StreamDeadLetters:
         self._stream = stream
         self._root = root
         self._timeout = timeout
+        self._known: dict[str, _Known] = defaultdict(_Known)
 
     async def put(self, letter: DeadLetter) -> None:
         """See `DeadLetters.put`."""
         subject = f"{self._root}.{letter.consumer}"
+        if letter.sequence and await self._has(subject, letter):
+            return
         max_payload = self._link.client.max_payload
         headers, data = _headers(letter, max_payload), letter.data
         room = max(0, max_payload - header_block_size(headers) - _CUT_ROOM)
         if len(data) > room:
             headers, data = {**headers, CUT: str(len(data))}, data[:room]
-        reply = await self._link.requests.one(subject, data, headers=headers, timeout=self._timeout)
-        answer_of(subject, reply)
+        answer = await self._publish(subject, data, headers)
+        if answer.get("duplicate") and await self._is_gone(int(answer["seq"])):
+            # Thrown away a moment ago, it is known to the server still.
+            await self._publish(subject, data, {**headers, _ID: str(uuid4())})
 
     async def count(self) -> int:
         """See `DeadLetters.count`."""
         info = await call(self._link.requests, f"STREAM.INFO.{self._stream}", timeout=self._timeout)
         return int(info["state"]["messages"])
+
+    async def _publish(self, subject: str, data: bytes, headers: dict[str, str]) -> dict[str, Any]:
+        reply = await self._link.requests.one(subject, data, headers=headers, timeout=self._timeout)
+        return answer_of(subject, reply)
+
+    async def _has(self, subject: str, letter: DeadLetter) -> bool:
+        """Whether the same letter is there, whoever wrote it and when."""
+        known = self._known[subject]
+        while page := await get_by_subject(
+            self._link.requests, self._stream, subject, start=known.read + 1, limit=_PAGE,
+            timeout=self._timeout,
+        ):  # fmt: skip
+            for one in page:
+                known.places[one.headers.get(SUBJECT, ""), one.headers.get(SEQUENCE, "")] = (
+                    one.sequence
+                )
+            known.read = page[-1].sequence
+        place = known.places.get((_printable(letter.subject), str(letter.sequence)))
+        return place is not None and not await self._is_gone(place)
+
+    async def _is_gone(self, sequence: int) -> bool:
+        return await message_at(self._link.requests, self._stream, sequence) is None
 
 
 def _headers(letter: DeadLetter, max_payload: int) -> dict[str, str]:
@@ -90,9 +133,7 @@ def _headers(letter: DeadLetter, max_payload: int) -> dict[str, str]:
     }
     if letter.sequence:
         own[SEQUENCE] = str(letter.sequence)
-        own["Nats-Msg-Id"] = str(
-            uuid5(NAMESPACE, f"{letter.consumer} {letter.subject} {letter.sequence}")
-        )
+        own[_ID] = str(uuid5(NAMESPACE, f"{letter.consumer} {letter.subject} {letter.sequence}"))
     theirs = {
         f"{PREFIX}{name}" if name.startswith(_ACTS) else name: value
         for name, value in letter.headers.items()

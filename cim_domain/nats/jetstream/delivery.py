@@ -1,11 +1,11 @@
 """What a consumer's delivery tells about itself, in the subject that is to be answered."""
 
-from attrs import frozen
+from typing import NamedTuple
+
 from nats.aio.msg import Msg
 
 
-@frozen
-class Delivery:
+class Delivery(NamedTuple):
     """Where a message stands in its stream and with its consumer. All counted from 1.
 
     `pending` is how many more the consumer had for delivery when this one was sent.

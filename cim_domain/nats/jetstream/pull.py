@@ -24,10 +24,14 @@ from cim_domain.nats.jetstream.api import NANOSECONDS, ApiError, call
 HEARTBEAT = 5.0
 """Seconds after which the server says that there is nothing; twice as long without is a fault."""
 
-EXPIRES = 30.0
-"""Seconds after which what was not delivered is asked for anew."""
+EXPIRES = 6
+"""So many heartbeats after which what was not delivered is asked for anew."""
+
+PULL_IS_FULL = "Message Size Exceeds MaxBytes"
+"""What the server says, with status 409, when a pull's bytes do not hold the next message."""
 
 _DELIVERY = "$JS.ACK."
+_PATIENCE = 2.2
 _LEAVING = 2.0
 
 
@@ -35,7 +39,8 @@ class Pull:
     """Messages of one consumer, as they come, for as long as all is well with it.
 
     At most `room` messages are under way, waiting here, or `in_hand`: in the hands of whoever
-    takes them, who calls `more` when there are fewer.
+    takes them, who calls `more` when there are fewer. While more than `max_bytes` wait here nothing
+    is asked for, and no more than that comes for one pull. An `ephemeral` consumer goes at the end.
     """
 
     def __init__(
@@ -46,14 +51,19 @@ class Pull:
         room: int,
         in_hand: Callable[[], int],
         heartbeat: float = HEARTBEAT,
+        *,
+        max_bytes: int | None = None,
+        ephemeral: bool = False,
     ) -> None:
         self._link = link
         self._subject = f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}"
-        self._info = f"CONSUMER.INFO.{stream}.{consumer}"
+        self._farewell = f"CONSUMER.{'DELETE' if ephemeral else 'INFO'}.{stream}.{consumer}"
         self._inbox = link.client.new_inbox()
         self._room = room
         self._in_hand = in_hand
         self._heartbeat = heartbeat
+        self._max_bytes = max_bytes
+        self._bytes = 0
         self._asked = 0
         self._waiting: deque[Msg] = deque()
         self._heard = asyncio.Event()
@@ -76,27 +86,27 @@ class Pull:
                 # Also while disconnected: the client would take it up again with the connection.
                 await self._subscription.unsubscribe()
 
-    async def take(self) -> list[Msg]:
-        """Wait for messages and take all that are there; none: it is over."""
-        await self._ask()
+    async def take(self, most: int | None = None) -> list[Msg]:
+        """Wait for messages and take all that are there, or so many at most; none: it is over."""
+        self._ask()
         while not self._waiting:
             if self._broken:
                 return []
             self._heard.clear()
             # Where nothing is asked for, because there is no room, there is nothing to hear.
-            patience = 2 * self._heartbeat + 1 if self._asked else None
             try:
-                async with asyncio.timeout(patience):
+                async with asyncio.timeout(_PATIENCE * self._heartbeat if self._asked else None):
                     await self._heard.wait()
             except TimeoutError:
                 self._broken = True
-            await self._ask()
-        return self.untaken()
+            self._ask()
+        return self.untaken(most)
 
-    def untaken(self) -> list[Msg]:
+    def untaken(self, most: int | None = None) -> list[Msg]:
         """Take what has come, without waiting: after the end, for handing it back."""
-        taken = list(self._waiting)
-        self._waiting.clear()
+        count = len(self._waiting) if most is None else min(most, len(self._waiting))
+        taken = [self._waiting.popleft() for _ in range(count)]
+        self._bytes -= sum(map(_size, taken))
         return taken
 
     def more(self) -> None:
@@ -111,33 +121,38 @@ class Pull:
         # after what was sent before.
         await self._link.client._send_unsubscribe(self._subscription._id)  # noqa: SLF001
         with suppress(ApiError):
-            await call(self._link.requests, self._info, timeout=_LEAVING)
+            await call(self._link.requests, self._farewell, timeout=_LEAVING)
 
-    async def _ask(self) -> None:
+    def _ask(self) -> None:
         room = self._room - self._asked - self._in_hand() - len(self._waiting)
-        if self._broken or room < max(1, self._room // 2):
+        full = self._max_bytes is not None and self._bytes > self._max_bytes
+        if self._broken or full or room < 1 or (self._asked and room < self._room // 2):
             return
         self._asked += room
         request = {
             "batch": room,
-            "expires": int(EXPIRES * NANOSECONDS),
+            "expires": int(EXPIRES * self._heartbeat * NANOSECONDS),
             "idle_heartbeat": int(self._heartbeat * NANOSECONDS),
         }
+        if self._max_bytes is not None:
+            request["max_bytes"] = max(self._max_bytes, 2 * self._link.client.max_payload)
         try:
             self._link.client.send(self._subject, orjson.dumps(request), self._inbox)
         except NatsError:
             self._give_up()
 
     def _receive(self, message: Msg) -> None:
-        headers = message.headers or {}
-        status = headers.get("Status")
         if message.reply.startswith(_DELIVERY):
             self._asked -= 1
+            self._bytes += _size(message)
             self._waiting.append(message)
-        elif status == "408":
-            self._asked -= int(headers.get("Nats-Pending-Messages", "0"))
-        elif status != "100":
-            self._give_up()
+        else:
+            headers = message.headers or {}
+            status = headers.get("Status")
+            if status == "408" or headers.get("Description") == PULL_IS_FULL:
+                self._asked -= int(headers.get("Nats-Pending-Messages", "0"))
+            elif status != "100":
+                self._broken = True
         self._heard.set()
 
     def _connection_changed(self, change: ConnectionChange) -> None:
@@ -147,3 +162,8 @@ class Pull:
     def _give_up(self) -> None:
         self._broken = True
         self._heard.set()
+
+
+def _size(message: Msg) -> int:
+    """Bytes, roughly: headers are kept as text already taken apart."""
+    return len(message.data) + 1000

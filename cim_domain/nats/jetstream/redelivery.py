@@ -9,12 +9,13 @@ import logging
 import random
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
+from typing import TypeVar
 
 import orjson
 from attrs import frozen
 
 from cim_domain.dead_letters import DeadLetter, DeadLetters
-from cim_domain.errors import Failed, Invalid, RequestError
+from cim_domain.errors import Failed, Invalid, RequestError, Unavailable
 from cim_domain.nats.jetstream.api import NANOSECONDS
 from cim_domain.nats.jetstream.consumers import Retries
 
@@ -25,12 +26,14 @@ NAK = b"-NAK"
 TERM = b"+TERM"
 PROGRESS = b"+WPI"
 
-_REMEMBERED = 1000
+T = TypeVar("T")
+
+_REMEMBERED = 10_000
 
 
 @frozen
 class Received:
-    """A message as a handler gets it. `deliveries` counts the attempts, this one included."""
+    """A message as a handler gets it. `deliveries` counts all of them, this one included."""
 
     subject: str
     headers: Mapping[str, str]
@@ -39,9 +42,28 @@ class Received:
     deliveries: int
 
 
+class Postponed(Unavailable):
+    """The service itself is busy, or what it stands on is away: a message could not be tried."""
+
+    @classmethod
+    def by(cls, error: RequestError) -> "Postponed":
+        """By an error of the service's own."""
+        return cls(error.message, code=error.code, details=error.details)
+
+
+class GaveUp(Failed):
+    """A message was begun so often without an end that it is not begun any more."""
+
+    def __init__(self, times: int) -> None:
+        super().__init__(
+            f"it was begun {times} times and never ended: it may be what ends the process",
+            code="gave_up",
+        )
+
+
 Handler = Callable[[Received], Awaitable[None]]
-"""Handles a message. Raises `Invalid` where trying again is useless, anything else to be called
-again."""
+"""Handles a message. Raises `Invalid` where trying again is useless, `Postponed` where it was not
+tried, which counts as no attempt, and anything else to be called again."""
 
 OnFailure = Callable[[Received, RequestError, bool], Awaitable[None]]
 """Hears of each attempt that failed, before the server does, and whether the message is a dead
@@ -66,34 +88,29 @@ class Attempts:
         self._dead_letter_name = dead_letter_name
         self._retries = retries
         self._on_failure = on_failure
+        self._failures: dict[int, int] = {}
+        """How often an attempt has failed here, by the message's sequence."""
         self._given_up: dict[int, RequestError] = {}
 
     async def outcome(self, received: Received) -> bytes:
-        """Handle a message; what is to be answered to the server."""
+        """Handle a message; what is to be answered to the server. Raises `Postponed`."""
+        problem = self._given_up.get(received.sequence) or await self._attempt(received)
+        if isinstance(problem, Postponed):
+            await self._tell(received, problem)
+            raise problem
         try:
-            problem = self._given_up.get(received.sequence) or await self._attempt(received)
-            if problem is None:
-                return ACK
-            if received.deliveries >= self._retries.attempts or isinstance(problem, Invalid):
-                return await self._bury(received, problem)
-            with suppress(RequestError):
-                await self._tell_failure(received, problem, dead=False)
-            logger.warning(
-                "%s: attempt %d at message %d failed: %s",
-                self._name, received.deliveries, received.sequence, problem.message,
-            )  # fmt: skip
+            if problem is not None:
+                return await self._failed(received, problem)
+            self._failures.pop(received.sequence, None)
         except Exception:
             logger.exception("%s: message %d comes again", self._name, received.sequence)
-        return self._again(received)
+            return self._again(received)
+        return ACK
 
     async def _attempt(self, received: Received) -> RequestError | None:
         """Have the message handled; what came in the way of it, if anything."""
         if received.deliveries > self._retries.most_deliveries:
-            return Failed(
-                f"it was begun {received.deliveries - 1} times and never ended: it may be what"
-                " ends the process",
-                code="gave_up",
-            )
+            return GaveUp(received.deliveries - 1)
         try:
             await self._handler(received)
         except RequestError as error:
@@ -107,6 +124,18 @@ class Attempts:
         except Exception as error:  # noqa: BLE001 - whatever it is, the message must not be lost
             return self._unexpected(received, error)
         return None
+
+    async def _failed(self, received: Received, problem: RequestError) -> bytes:
+        failures = self._failures.get(received.sequence, 0) + 1
+        _remember(self._failures, received.sequence, failures)
+        if failures >= self._retries.attempts or isinstance(problem, Invalid | GaveUp):
+            return await self._bury(received, problem)
+        await self._tell(received, problem)
+        logger.warning(
+            "%s: attempt %d at message %d failed: %s",
+            self._name, failures, received.sequence, problem.message,
+        )  # fmt: skip
+        return self._again(received)
 
     def _unexpected(self, received: Received, error: BaseException) -> RequestError:
         logger.error("%s cannot handle %s", self._name, received.subject, exc_info=error)
@@ -123,27 +152,35 @@ class Attempts:
             deliveries=received.deliveries,
         )
         # Until it is kept elsewhere it comes again, but not to the handler.
-        self._given_up[received.sequence] = problem
-        while len(self._given_up) > _REMEMBERED:
-            del self._given_up[next(iter(self._given_up))]
+        _remember(self._given_up, received.sequence, problem)
         try:
             await self._dead_letters.put(letter)
-            await self._tell_failure(received, problem, dead=True)
+            if self._on_failure is not None:
+                await self._on_failure(received, problem, True)  # noqa: FBT003
         except RequestError as away:
             logger.warning("no dead letter could be written: %s", away.message)
             return self._again(received)
         self._given_up.pop(received.sequence, None)
+        self._failures.pop(received.sequence, None)
         logger.error(
             "%s: message %d is a dead letter: %s", self._name, received.sequence, problem.message
         )
         return TERM
 
-    async def _tell_failure(self, received: Received, problem: RequestError, *, dead: bool) -> None:
+    async def _tell(self, received: Received, problem: RequestError) -> None:
         if self._on_failure is not None:
-            await self._on_failure(received, problem, dead)
+            with suppress(RequestError):
+                await self._on_failure(received, problem, False)  # noqa: FBT003
 
     def _again(self, received: Received) -> bytes:
         """The answer with which a message is delivered again, later each time."""
         draw = random.random()  # noqa: S311 (spreads attempts, guards nothing)
         delay = self._retries.between.delay(received.deliveries - 1, draw)
         return b"-NAK " + orjson.dumps({"delay": int(delay * NANOSECONDS)})
+
+
+def _remember(known: dict[int, T], sequence: int, what: T) -> None:
+    """Note something about a message, and forget what was noted first of too many."""
+    known[sequence] = what
+    while len(known) > _REMEMBERED:
+        del known[next(iter(known))]

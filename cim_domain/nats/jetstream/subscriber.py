@@ -8,8 +8,10 @@ says that it never will succeed, the message goes to the dead letters with the r
 import asyncio
 import logging
 import random
+from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
+from itertools import count
 
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
@@ -27,6 +29,7 @@ from cim_domain.nats.jetstream.redelivery import (
     Attempts,
     Handler,
     OnFailure,
+    Postponed,
     Received,
 )
 
@@ -36,6 +39,7 @@ __all__ = [
     "Handler",
     "Key",
     "OnFailure",
+    "Postponed",
     "Received",
     "Retries",
     "Subscriber",
@@ -46,8 +50,13 @@ logger = logging.getLogger("cim_domain.nats")
 LOOK_EVERY = 5.0
 """Seconds between looks at how far the consumer is, for the case that it is deleted."""
 
-_RESUME = Backoff(first_delay=0.05, ceiling=2)
+WAITING = 1000
+"""So many messages may wait here for their turn, beside those that are being handled."""
 
+WAITING_BYTES = 16 * 1024 * 1024
+"""Bytes of those, with which no more is asked for."""
+
+_RESUME = Backoff(first_delay=0.05, ceiling=2)
 
 Key = Callable[[Received], str]
 """Messages with the same key are handled one after another by an instance, as they are delivered:
@@ -74,24 +83,31 @@ class Subscriber:
         self._definition = definition
         self._concurrency = concurrency
         self._key = key
-        retries = retries or Retries()
-        self._progress_every = retries.ack_wait / 3
-        self._consumer = Consumer(link, definition, retries, concurrency)
+        self._retries = retries = retries or Retries()
+        self._consumer = Consumer(link, definition, retries)
         self._attempts = Attempts(
             definition.name, handler, dead_letters, dead_letter_name, retries, on_failure
         )
         self._pull: Pull | None = None
         self._in_hand: dict[int, Msg] = {}
-        self._last_of: dict[str, asyncio.Task[None]] = {}
+        """What has come and is not answered, by its sequence."""
+        self._queues: dict[str, deque[Received]] = {}
+        """What waits for another message with its key, behind each that is in work."""
+        self._taken = 0
+        """How many are in work: they have a slot, or wait for one."""
+        self._slots = asyncio.Semaphore(concurrency)
+        self._waiting_bytes = 0
+        self._postponed: dict[int, str] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._running: list[asyncio.Task[None]] = []
-        self._stopping = False
+        self._progress: asyncio.Task[None] | None = None
+        self._stopping = asyncio.Event()
         self._trouble: str | None = None
 
     @property
     def trouble(self) -> str | None:
-        """Why no messages come now; None: they do, as far as this instance knows."""
-        return self._trouble
+        """Why no messages come or can be tried now; None: as far as is known here, all is well."""
+        return self._trouble or next(iter(self._postponed.values()), None)
 
     async def start(self) -> None:
         """Have the consumer exist, and begin.
@@ -100,19 +116,20 @@ class Subscriber:
         `NoAnswer` where it cannot now.
         """
         await self._consumer.ensure()
-        self._stopping = False
+        self._stopping.clear()
         self._running = [asyncio.create_task(one()) for one in (self._run, self._watch)]
+        self._progress = asyncio.create_task(self._tell_progress())
 
     async def stop(self) -> None:
         """Take nothing new, hand back what was not begun, and return when the rest is handled."""
-        self._stopping = True
-        for task in self._running:
-            task.cancel()
-        if self._running:
-            await asyncio.wait(self._running)
-        self._running = []
+        self._stopping.set()
+        await _end(*self._running)
+        for queue in tuple(self._queues.values()):
+            await self._hand_back(queue)
         while self._tasks:
             await asyncio.wait(self._tasks)
+        await _end(self._progress)
+        self._running, self._progress = [], None
         # So that others get at once what was handed back, whatever becomes of the connection.
         with suppress(RequestError):
             await self._consumer.state()
@@ -130,7 +147,7 @@ class Subscriber:
         """Take messages and begin with each; again and again, until it is stopped."""
         failures = 0
         definition = self._definition
-        while not self._stopping:
+        while not self._stopping.is_set():
             problem = None
             try:
                 await self._consumer.ensure()
@@ -139,7 +156,7 @@ class Subscriber:
                     definition.stream,
                     definition.name,
                     self._concurrency,
-                    lambda: len(self._in_hand),
+                    self._occupied,
                 )
                 try:
                     async with pull:
@@ -157,7 +174,7 @@ class Subscriber:
                 logger.exception("taking messages of the consumer %s failed", definition.name)
                 problem = f"taking messages failed: {type(error).__name__}"
             self._has_trouble(problem)
-            if not self._stopping:
+            if not self._stopping.is_set():
                 await asyncio.sleep(_RESUME.delay(failures, random.random()))  # noqa: S311
             failures += 1
 
@@ -176,11 +193,25 @@ class Subscriber:
             except RequestError as error:
                 logger.debug("looking at %s: %s", self._definition.name, error)
 
+    async def _tell_progress(self) -> None:
+        """Have the server know that what is in hand is being seen to."""
+        while True:
+            await asyncio.sleep(self._retries.ack_wait / 3)
+            for message in tuple(self._in_hand.values()):
+                await self._answer(message, PROGRESS)
+
+    def _occupied(self) -> int:
+        """How many slots are not to be filled: those in work; all, while enough wait here."""
+        waiting = len(self._in_hand) - self._taken
+        full = waiting >= WAITING or self._waiting_bytes >= WAITING_BYTES
+        return self._concurrency if full else self._taken
+
     def _begin(self, message: Msg) -> None:
         delivery = read_delivery(message)
-        if delivery.sequence in self._in_hand:
-            # Late to be acknowledged, it was delivered again: the newest delivery gets the answer.
-            self._in_hand[delivery.sequence] = message
+        again = delivery.sequence in self._in_hand
+        # Late to be acknowledged, it was delivered again: the newest delivery gets the answer.
+        self._in_hand[delivery.sequence] = message
+        if again:
             return
         received = Received(
             message.subject,
@@ -190,42 +221,84 @@ class Subscriber:
             delivery.deliveries,
         )
         key = self._key(received) if self._key else None
-        self._in_hand[received.sequence] = message
-        before = self._last_of.get(key) if key is not None else None
-        task = asyncio.create_task(self._handle(received, before))
-        self._tasks.add(task)
+        if key in self._queues:
+            self._queues[key].append(received)
+            self._waiting_bytes += len(received.data)
+            return
         if key is not None:
-            self._last_of[key] = task
-        task.add_done_callback(lambda done: self._done(received.sequence, key, done))
+            self._queues[key] = deque()
+        self._taken += 1
+        task = asyncio.create_task(self._work(received, key))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
-    def _done(self, sequence: int, key: str | None, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        self._in_hand.pop(sequence, None)
-        if key is not None and self._last_of.get(key) is task:
-            del self._last_of[key]
-        if self._pull is not None:
-            self._pull.more()
-
-    async def _handle(self, received: Received, before: asyncio.Task[None] | None) -> None:
-        progress = asyncio.create_task(self._tell_progress(received.sequence))
+    async def _work(self, received: Received, key: str | None) -> None:
+        """Handle a message, and in the same slot those that come to wait for it meanwhile."""
+        queue = deque() if key is None else self._queues[key]
         try:
-            if before is not None:
-                await asyncio.wait([before])
-            if before is not None and self._stopping:
-                answer = NAK
-            else:
-                answer = await self._attempts.outcome(received)
+            await self._handle(received)
+            while queue and not self._stopping.is_set():
+                await self._handle(self._next_of(queue))
+            await self._hand_back(queue)
         finally:
-            progress.cancel()
+            self._taken -= 1
+            if key is not None:
+                del self._queues[key]
+            if self._pull is not None:
+                self._pull.more()
+
+    async def _hand_back(self, queue: deque[Received]) -> None:
+        while queue:
+            await self._answer(self._in_hand.pop(self._next_of(queue).sequence), NAK)
+
+    def _next_of(self, queue: deque[Received]) -> Received:
+        received = queue.popleft()
+        self._waiting_bytes -= len(received.data)
+        return received
+
+    async def _handle(self, received: Received) -> None:
+        answer = None
+        delays = (self._retries.between.delay(number, random.random()) for number in count())  # noqa: S311
+        while answer is None:
+            try:
+                async with self._slots:
+                    answer = await self._attempts.outcome(received)
+            except Postponed as problem:
+                answer = await self._postpone(received, problem, next(delays))
         # From here on, what is delivered is another attempt.
         await self._answer(self._in_hand.pop(received.sequence), answer)
+
+    async def _postpone(
+        self, received: Received, problem: Postponed, seconds: float
+    ) -> bytes | None:
+        """Keep a message for a while without a slot; the answer to it, where that is to end."""
+        logger.warning(
+            "%s: message %d waits: %s", self._definition.name, received.sequence, problem.message
+        )
+        self._postponed[received.sequence] = problem.message
+        self._taken -= 1
+        if self._pull is not None:
+            self._pull.more()
+        try:
+            async with asyncio.timeout(seconds):
+                await self._stopping.wait()
+        except TimeoutError:
+            return None
+        else:
+            return NAK
+        finally:
+            self._taken += 1
+            del self._postponed[received.sequence]
 
     async def _answer(self, message: Msg, answer: bytes) -> None:
         # Where it does not arrive, the message comes again.
         with suppress(NatsError):
             await self._link.client.publish(message.reply, answer)
 
-    async def _tell_progress(self, sequence: int) -> None:
-        while True:
-            await asyncio.sleep(self._progress_every)
-            await self._answer(self._in_hand[sequence], PROGRESS)
+
+async def _end(*tasks: asyncio.Task[None] | None) -> None:
+    ending = [task for task in tasks if task is not None]
+    for task in ending:
+        task.cancel()
+    if ending:
+        await asyncio.wait(ending)

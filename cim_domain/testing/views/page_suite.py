@@ -2,10 +2,12 @@
 
 # ruff: noqa: S101 - tests assert
 
+import base64
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
+import orjson
 import pytest
 
 from cim_domain.errors import Invalid
@@ -231,6 +233,23 @@ class Cursors(Database):
         for changed in (page.next[:-5], page.next[5:], page.next.swapcase(), page.next + "AAAA"):
             with pytest.raises(Invalid):
                 await names(store, limit=1, after=changed)
+
+    @pytest.mark.parametrize("order_by", [None, "name"])
+    async def test_a_forged_cursor_with_what_no_view_can_have_is_refused(
+        self, store: ViewStore, order_by: str | None
+    ) -> None:
+        await keep(store, named("a", "b"))
+        reader = store.reader(None)
+        real = (await reader.find(Thing, limit=1, order_by=order_by)).next
+        assert real is not None
+        digest, value, key = orjson.loads(base64.urlsafe_b64decode(real + "=" * (-len(real) % 4)))
+        for forged in ([digest, value, f"{key}\x00"], [digest, value and f"{value}\x00", key]):
+            if forged == [digest, value, key]:
+                continue
+            cursor = base64.urlsafe_b64encode(orjson.dumps(forged)).decode().rstrip("=")
+            with pytest.raises(Invalid) as refused:
+                await reader.find(Thing, limit=1, order_by=order_by, after=cursor)
+            assert refused.value.code == "invalid_cursor"
 
     async def test_a_cursor_is_safe_in_a_url(self, store: ViewStore) -> None:
         await keep(store, named("\xff\xfe?>~", "z"))

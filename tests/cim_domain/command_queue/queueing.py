@@ -64,7 +64,11 @@ def executor(link: Link, subjects: Subjects) -> Executor:
 
 @asynccontextmanager
 async def worker(
-    link: Link, subjects: Subjects, execute: Execute, ack_wait: float = 30.0
+    link: Link,
+    subjects: Subjects,
+    execute: Execute,
+    ack_wait: float = 30.0,
+    attempts: int = 5,
 ) -> AsyncIterator[QueueWorker]:
     """Works on the queue, whose streams exist, until the block ends."""
     runner = QueueWorker(
@@ -74,7 +78,7 @@ async def worker(
         execute,
         StatusStore(Bucket(link, subjects.outcome_bucket)),
         StreamDeadLetters(link, subjects.dead_letter_stream, subjects.dead_letter_root),
-        Retries(ack_wait=ack_wait),
+        Retries(ack_wait=ack_wait, attempts=attempts),
     )
     await runner.start()
     yield runner

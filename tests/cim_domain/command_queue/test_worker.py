@@ -8,18 +8,31 @@ from uuid import uuid4
 
 import orjson
 import pytest
+from attrs import evolve
 
 from cim_domain.client import DomainClient
 from cim_domain.commands.decisions import CommandRequest
-from cim_domain.errors import Conflict, Invalid, NotFound, Rejected
+from cim_domain.errors import (
+    Busy,
+    Conflict,
+    Failed,
+    Invalid,
+    NotFound,
+    Rejected,
+    RequestError,
+    Unavailable,
+)
 from cim_domain.model.subjects import Subjects
-from cim_domain.nats.config.settings import NatsSettings
+from cim_domain.nats.config.settings import NatsSettings, load_settings
+from cim_domain.nats.connection.connect import round_trip
+from cim_domain.nats.connection.events import ConnectionChange
 from cim_domain.nats.connection.link import Link
 from cim_domain.nats.jetstream.api import call
 from cim_domain.nats.jetstream.direct import StoredMessage, get_range
 from cim_domain.service.service import Service
+from cim_domain.testing.server import crash, throwaway_server
 from cim_domain.wire.command_status import CommandStatus
-from cim_domain.wire.outcome import Outcome
+from cim_domain.wire.outcome import EventReference, Outcome
 from tests.cim_domain.command_queue.queueing import (
     ADD,
     SOON,
@@ -29,6 +42,7 @@ from tests.cim_domain.command_queue.queueing import (
     totals,
     worker,
 )
+from tests.cim_domain.faulty import until
 
 
 async def letters(link: Link, subjects: Subjects) -> list[StoredMessage]:
@@ -101,6 +115,115 @@ async def test_a_command_that_kills_its_workers_is_given_up(
     assert [letter.headers["X-Dead-Code"] for letter in await letters(link, subjects)] == [
         "gave_up"
     ]
+
+
+async def test_what_is_accepted_is_accepted_however_large_its_outcome_is(
+    queue: None, settings: NatsSettings, client: DomainClient, link: Link, subjects: Subjects
+) -> None:
+    events = tuple(EventReference(str(uuid4()), "tally." + "added" * 100) for _ in range(2500))
+
+    async def execute(request: CommandRequest) -> Outcome:
+        return evolve(Outcome.done(request.metadata), version=7, sequence=9, events=events)
+
+    stored = await client.submit(ADD, {"name": "a"})
+    async with worker(link, subjects, execute):
+        await consumed(link, subjects)
+    async with service_on(settings):
+        standing = await client.wait_for(stored.command_id, timeout=SOON)
+    assert (standing.state, standing.dead_letter, standing.attempts) == ("accepted", False, 1)
+    assert standing.outcome is not None
+    assert (standing.outcome.version, standing.outcome.sequence) == (7, 9)
+    assert standing.outcome.events == ()
+    assert await letters(link, subjects) == []
+
+
+@pytest.mark.parametrize("error", [Failed("no " * 700_000), Rejected("no", "no " * 700_000)])
+async def test_a_reason_that_is_too_large_is_cut_and_told_all_the_same(
+    queue: None, settings: NatsSettings, client: DomainClient, link: Link, subjects: Subjects,
+    error: RequestError,
+) -> None:  # fmt: skip
+    async def execute(request: CommandRequest) -> Outcome:
+        return Outcome.refused(error, request.metadata)
+
+    stored = await client.submit(ADD, {"name": "a"})
+    async with worker(link, subjects, execute, attempts=1):
+        await consumed(link, subjects)
+    async with service_on(settings):
+        standing = await client.wait_for(stored.command_id, timeout=SOON)
+    assert (standing.state, standing.dead_letter) == (error.status, error.status == "failed")
+    assert standing.error is not None
+    assert standing.error.details["cut_from"] > 2_000_000
+
+
+@pytest.mark.parametrize("error", [Busy("full"), Unavailable("the log is away")])
+async def test_what_the_service_itself_could_not_do_uses_up_no_attempt(
+    queue: None, settings: NatsSettings, client: DomainClient, link: Link, subjects: Subjects,
+    error: RequestError,
+) -> None:  # fmt: skip
+    errors = [error] * 2
+
+    async def execute(request: CommandRequest) -> Outcome:
+        if errors:
+            return Outcome.refused(errors.pop(), request.metadata)
+        return await executor(link, subjects).execute(request)
+
+    stored = await client.submit(ADD, {"name": "a"})
+    async with worker(link, subjects, execute, attempts=1):
+        await consumed(link, subjects)
+    async with service_on(settings):
+        standing = await client.wait_for(stored.command_id, timeout=SOON)
+    assert (standing.state, standing.attempts) == ("accepted", 1)
+    assert await letters(link, subjects) == []
+
+
+async def consumed(link: Link, subjects: Subjects) -> None:
+    """Return once nothing is in the queue; asked at the server's own pace."""
+    async with asyncio.timeout(SOON):
+        while await queued(link, subjects):
+            pass
+
+
+async def test_news_that_got_lost_is_made_up_for_by_looking(
+    service: Service, client: DomainClient, link: Link, subjects: Subjects
+) -> None:
+    command_id = str(uuid4())
+    asked = asyncio.Event()
+    status = client.status
+
+    async def noted(*arguments: Any, **named: Any) -> CommandStatus:
+        asked.set()
+        return await status(*arguments, **named)
+
+    client.status = noted  # type: ignore[method-assign]
+    waiting = asyncio.create_task(client.wait_for(command_id, timeout=SOON))
+    await asked.wait()
+    # Nobody may hear of what is stored from here on.
+    for subscription in list(client._link.client._subs.values()):
+        if subscription.subject.startswith(subjects.outcome_root):
+            await client._link.client._send_unsubscribe(subscription._id)
+    await round_trip(client._link.client)
+    await client.submit(ADD, {"name": "a"}, command_id=command_id)
+    assert (await waiting).state == "accepted"
+
+
+async def test_whoever_stops_waiting_while_disconnected_leaves_no_subscription() -> None:
+    settings = load_settings(reconnect={"first_delay": 0.02, "ceiling": 0.05})
+    async with throwaway_server() as server:
+        link = await Link.open(settings, name="test", url=server.url)
+        client = DomainClient(link, Subjects("sums"))
+        before = len(link.client._subs)
+        lost, back = asyncio.Event(), asyncio.Event()
+        signals = {ConnectionChange.DISCONNECTED: lost, ConnectionChange.RECONNECTED: back}
+        link.listen(lambda one: signals[one].set() if one in signals else None)
+        waiting = asyncio.create_task(client.wait_for(str(uuid4())))
+        await until(lambda: len(link.client._subs) > before)
+        crash(server)
+        await lost.wait()
+        waiting.cancel()
+        await asyncio.wait([waiting])
+        await back.wait()
+        assert len(link.client._subs) == before
+        await link.close()
 
 
 async def test_what_fails_is_tried_again_later_and_later_and_then_a_dead_letter(

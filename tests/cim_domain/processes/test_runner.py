@@ -351,6 +351,18 @@ async def test_one_that_could_not_be_carried_out_is_sent_again(
     assert town.letters.letters == []
 
 
+@pytest.mark.parametrize("error", [Unavailable("away"), Busy("later")], ids=lambda one: one.code)
+async def test_what_the_service_itself_could_not_do_uses_up_no_attempt(
+    town: Town, error: RequestError
+) -> None:
+    town.errors = [error] * 7
+    await town.run(Echo(), attempts=1)
+    await town.rename("a")
+    await town.settled()
+    assert len(town.requests) == 8
+    assert town.letters.letters == []
+
+
 async def test_one_that_never_can_be_makes_its_event_a_dead_letter_with_the_reason(
     town: Town,
 ) -> None:

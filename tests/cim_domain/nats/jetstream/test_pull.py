@@ -118,8 +118,48 @@ async def test_one_whose_hands_are_full_waits_longer_than_any_heartbeat(work: Wo
         assert [one.data for one in await waiting] == [b"1"]
 
 
+@pytest.mark.parametrize("held", [5, 7])
+async def test_one_whose_hands_are_nearly_full_asks_again_when_what_it_asked_for_has_lapsed(
+    work: Work, held: int
+) -> None:
+    await work.put_many(held)
+    hands = Hands()
+    async with pull_of(work, 8, hands, beat=0.1) as pull:
+        await take(pull, held)
+        hands.held = held
+        waiting = asyncio.create_task(pull.take())
+        # Time is the subject here: what was asked for lapses after six heartbeats.
+        await asyncio.wait([waiting], timeout=1.5)
+        assert (await work.consumer())["num_waiting"] == 1
+        await work.put("late")
+        assert [one.data for one in await waiting] == [b"late"]
+
+
+async def test_of_what_waits_so_many_are_taken_as_are_asked_for(work: Work) -> None:
+    await work.put_many(5)
+    async with pull_of(work, 8) as pull:
+        taken = []
+        while len(taken) < 5:
+            some = await pull.take(2)
+            assert len(some) <= 2
+            taken += some
+        assert [one.data for one in taken] == [b"0", b"1", b"2", b"3", b"4"]
+
+
+async def test_while_it_has_as_many_bytes_as_may_wait_it_asks_for_nothing(work: Work) -> None:
+    await work.put_many(10)
+    pull = Pull(work.link, work.stream, "workers", 2, Hands(), max_bytes=1)
+    async with pull:
+        taken = await pull.take(1)
+        delivered = (await work.consumer())["delivered"]["consumer_seq"]
+        assert delivered <= 2
+        while len(taken) < 10:
+            taken += await pull.take(1)
+    assert [one.data.decode() for one in taken] == [str(number) for number in range(10)]
+
+
 async def test_without_messages_heartbeats_keep_it_alive(work: Work) -> None:
-    async with pull_of(work, 4, beat=0.1) as pull:
+    async with pull_of(work, 4, beat=0.5) as pull:
         waiting = asyncio.create_task(pull.take())
         await asyncio.wait([waiting], timeout=1.5)
         assert not waiting.done()

@@ -15,7 +15,8 @@ from cim_domain.nats.connection.link import Link
 from cim_domain.nats.jetstream.dead_letters import StreamDeadLetters, dead_letter_stream
 from cim_domain.nats.jetstream.leader_reads import message_at
 from cim_domain.nats.jetstream.streams import ensure_stream
-from cim_domain.nats.jetstream.subscriber import Received, Retries
+from cim_domain.nats.jetstream.subscriber import Postponed, Received, Retries
+from tests.cim_domain.faulty import until
 from tests.cim_domain.nats.jetstream.working import Work, Workers, quickly
 
 LONG = 60.0
@@ -210,3 +211,70 @@ async def test_whoever_wants_to_know_hears_of_each_failure_and_of_the_last(
     ]
     assert len(workers.attempts) == 3
     assert {one.sequence for one in workers.letters.letters} == {1}
+
+
+# What was not tried
+
+
+async def test_what_the_service_cannot_try_now_uses_up_no_attempt_and_holds_up_no_other(
+    work: Work, workers: Workers
+) -> None:
+    times = 0
+
+    async def away(received: Received) -> None:
+        nonlocal times
+        if received.data == b"0" and times < 8:
+            times += 1
+            raise Postponed("busy", code="busy")
+
+    workers.reaction = away
+    await work.put_many(3)
+    subscriber = await workers.subscribe(concurrency=1, retries=quickly(attempts=1))
+    await workers.begun(11)
+    await work.settled()
+    assert workers.seen[:3] == ["0", "1", "2"]
+    assert workers.letters.letters == []
+    assert {one.deliveries for one in workers.attempts} == {1}
+    assert subscriber.trouble is None
+
+
+async def test_while_a_message_cannot_be_tried_it_says_why(work: Work, workers: Workers) -> None:
+    async def away(received: Received) -> None:
+        raise Postponed("the log is away")
+
+    workers.reaction = away
+    await work.put("x")
+    subscriber = await workers.subscribe()
+    await workers.begun(2)
+    await until(lambda: subscriber.trouble is not None)
+    assert subscriber.trouble == "the log is away"
+    async with asyncio.timeout(5):
+        await subscriber.stop()
+    assert {one.deliveries for one in workers.attempts} == {1}
+    workers.reaction = None
+    await workers.subscribe()
+    await work.settled()
+
+
+async def test_what_was_handed_back_unbegun_has_all_its_attempts_yet(
+    work: Work, workers: Workers
+) -> None:
+    retries = quickly(attempts=2, ack_wait=LONG)
+    workers.gated = True
+    await work.put_many(4)
+    for number in range(3):
+        subscriber = await workers.subscribe(retries=retries, key=lambda one: "one")
+        await workers.begun(number + 1)
+        while (await work.consumer())["num_pending"]:
+            await round_trip(work.link.client)
+        stopping = asyncio.create_task(subscriber.stop())
+        await asyncio.sleep(0)
+        workers.gates[str(number)].set()
+        await stopping
+    assert workers.seen == ["0", "1", "2"]
+    workers.gates["3"].set()
+    workers.reaction = fails
+    await workers.subscribe(retries=retries)
+    await workers.begun(5)
+    await work.settled()
+    assert workers.seen[3:] == ["3", "3"]

@@ -3,12 +3,14 @@
 import asyncio
 from collections import Counter
 
+import pytest
 from nats.aio.msg import Msg
 
 from cim_domain.errors import Rejected
 from cim_domain.nats.connection.connect import round_trip
 from cim_domain.nats.connection.link import Link
 from cim_domain.nats.jetstream.subscriber import Received
+from tests.cim_domain.faulty import until
 from tests.cim_domain.nats.jetstream.working import Work, Workers, quickly
 
 
@@ -154,6 +156,68 @@ async def test_a_handler_that_takes_longer_than_the_time_to_acknowledge_keeps_it
     assert (await work.consumer())["delivered"]["consumer_seq"] == 1
 
 
+async def test_those_that_wait_for_their_key_hold_up_no_other(work: Work, workers: Workers) -> None:
+    workers.gated = True
+    await workers.subscribe(concurrency=2, key=lambda one: one.subject)
+    await work.put_many(50, "hot")
+    await workers.begun(1)
+    workers.gates["other"].set()
+    await work.put("other", "cold")
+    await workers.begun(2)
+    assert workers.seen == ["0", "other"]
+    workers.open_gates()
+    await workers.begun(51)
+    await work.settled()
+    assert [one for one in workers.seen if one != "other"] == [str(one) for one in range(50)]
+    assert workers.most_running == 2
+
+
+@pytest.mark.parametrize(("bound", "value"), [("WAITING", 5), ("WAITING_BYTES", 5)])
+async def test_those_that_wait_for_their_key_are_bounded(
+    work: Work, workers: Workers, monkeypatch: pytest.MonkeyPatch, bound: str, value: int
+) -> None:
+    monkeypatch.setattr(f"cim_domain.nats.jetstream.subscriber.{bound}", value)
+    workers.gated = True
+    await work.put_many(10, "hot")
+    subscriber = await workers.subscribe(concurrency=1, key=lambda one: one.subject)
+    await workers.begun(1)
+    while (await work.consumer())["num_ack_pending"] < 6:
+        await round_trip(work.link.client)
+    await round_trip(work.link.client)
+    assert len(subscriber._in_hand) == 6
+    workers.open_gates()
+    await work.settled()
+    assert workers.seen == [str(one) for one in range(10)]
+
+
+async def test_a_redelivery_that_comes_while_the_answer_is_sent_is_handled_like_any_other(
+    work: Work, workers: Workers
+) -> None:
+    """Its answer is its own: the end of the handler before takes nothing of it away."""
+    subscriber = await workers.subscribe(retries=quickly(ack_wait=60), key=lambda one: "one")
+    publish, again = subscriber._answer, asyncio.Event()
+    delivered: list[Msg] = []
+    begin = subscriber._begin
+
+    def noted(message: Msg) -> None:
+        delivered.append(message)
+        begin(message)
+
+    async def slowly(message: Msg, answer: bytes) -> None:
+        if not again.is_set():
+            again.set()
+            noted(delivered[0])
+            assert list(subscriber._in_hand) == [1]
+        await publish(message, answer)
+
+    subscriber._begin, subscriber._answer = noted, slowly  # type: ignore[method-assign]
+    await work.put("x")
+    await workers.begun(2)
+    await work.settled()
+    await until(lambda: not subscriber._in_hand)
+    assert workers.seen == ["x", "x"]
+
+
 # What it says of itself
 
 
@@ -187,7 +251,7 @@ async def test_it_leaves_no_task_behind(work: Work, workers: Workers) -> None:
     await work.settled()
     await subscriber.stop()
     assert asyncio.all_tasks() == before
-    assert (subscriber._in_hand, subscriber._last_of) == ({}, {})
+    assert (subscriber._in_hand, subscriber._queues) == ({}, {})
 
 
 async def test_one_that_is_stopped_can_be_started_again(work: Work, workers: Workers) -> None:
