@@ -2,20 +2,25 @@
 
 Being live is per version and layout of the code: instances of two versions run side by side, each
 on its own live generation, while one takes the place of the other, be it forth or back.
+
+What happens to generations is decided here, from the list of those that there are; a database
+carries it out in the transaction in which it has read the list.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from enum import StrEnum
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from cim_domain.errors import Unavailable
 from cim_domain.views.port import Superseded
 
 
 class State(StrEnum):
-    """Built, or live from the start; retired by a switch, dropped by the next of its version."""
+    """Retired by a switch, dropped by the next of its version."""
 
+    FIRST = "first"
+    """Live, because there is no other, and not yet known to have read the log to its end."""
     LIVE = "live"
     BUILDING = "building"
     RETIRED = "retired"
@@ -25,7 +30,8 @@ class State(StrEnum):
 VIEWS_REPLACED = "views_replaced"
 """The code of the error for a question to views that have been dropped."""
 
-TAKES_EVENTS = (State.LIVE, State.BUILDING)
+IS_LIVE = (State.FIRST, State.LIVE)
+TAKES_EVENTS = (*IS_LIVE, State.BUILDING)
 
 
 @frozen
@@ -48,90 +54,109 @@ class Generation:
         return (self.version, self.layout) == (version, layout)
 
 
-def live_of(generations: Iterable[Generation], version: int, layout: str) -> Generation | None:
-    """The live one of a version and layout."""
-    return next(
-        (found for found in _live(generations) if found.of(version, layout)),
-        None,
-    )
-
-
-def fitting(generations: Sequence[Generation], version: int, layout: str) -> Generation | None:
-    """The one that code of this version and layout goes on with: live, or built, the newest."""
-    building = [
-        found
-        for found in generations
-        if found.state is State.BUILDING and found.of(version, layout)
-    ]
-    return live_of(generations, version, layout) or max(building, key=_number, default=None)
-
-
-def standing_in(generations: Iterable[Generation], version: int, layout: str) -> Generation | None:
-    """The live one of another version that looks the same; of several, the one used last."""
-    alike = (
-        found for found in _live(generations) if found.layout == layout and found.version != version
-    )
-    return max(alike, key=_used, default=None)
-
-
-def first_state(generations: Iterable[Generation]) -> State:
-    """What a new generation is: live where it is the first, so that queries have one to read."""
-    return State.BUILDING if any(_live(generations)) else State.LIVE
-
-
-def next_number(generations: Iterable[Generation]) -> int:
-    """The number of a new generation. Dropped ones keep theirs, so that no holder mistakes it."""
-    return max((found.number for found in generations), default=0) + 1
-
-
-def next_use(generations: Iterable[Generation]) -> int:
-    """What `used` becomes for a generation that comes into use now."""
-    return max((found.used for found in generations), default=0) + 1
-
-
-def comes_into_use(generations: Iterable[Generation], opened: Generation) -> bool:
-    """Whether this live generation is not the one used last already."""
-    return opened.state is State.LIVE and opened.used != max(map(_used, _live(generations)))
-
-
-def may_switch(generations: Sequence[Generation], number: int, name: str) -> bool:
-    """Whether no live one has read further than this one. Raises `Superseded`."""
-    rebuilt = next((found for found in generations if found.number == number), None)
-    if rebuilt is None or rebuilt.state not in TAKES_EVENTS:
-        raise superseded(name, number)
-    return all(found.checkpoint <= rebuilt.checkpoint for found in _live(generations))
-
-
 @frozen
-class Switch:
-    """What happens to the others where a generation becomes live."""
+class Plan:
+    """What becomes of the generations of a projection, all at once."""
 
-    retired: Generation | None
-    """The live one of the same version, if there was one."""
-    dropped: tuple[Generation, ...]
+    found: Generation
+    """The one that it is about, as it will be."""
+    made: bool = False
+    """Whether it is new."""
+    changed: tuple[Generation, ...] = ()
+    """All whose state or use is another one now, as they will be."""
 
 
-def plan_switch(generations: Sequence[Generation], number: int) -> Switch:
-    """What a switch to generation `number` does.
+Decide = Callable[[Sequence[Generation]], Plan | None]
+"""From the generations that there are to what becomes of them; None: nothing."""
 
-    Of its own version, what was retired before and what was begun earlier goes. Where the version
-    was not live yet, so does that of all the others, save the live one that was used last: whoever
-    goes back one version finds its views.
+
+def opening(version: int, layout: str) -> Decide:
+    """The live one of this version comes into use; or else one is built, the newest begun or new.
+
+    The first one is live from the beginning, so that queries have one to read.
     """
-    rebuilt = next(found for found in generations if found.number == number)
-    replaced = live_of(generations, rebuilt.version, rebuilt.layout)
-    others = [found for found in generations if not found.of(rebuilt.version, rebuilt.layout)]
-    unneeded = [
-        found
-        for found in generations
-        if found.of(rebuilt.version, rebuilt.layout) and _is_spent(found, number)
-    ]
-    if replaced is None:
-        live = list(_live(others))
-        kept = max(live, key=_used, default=None)
-        unneeded += [found for found in live if found is not kept]
-        unneeded += [found for found in others if _is_spent(found, number)]
-    return Switch(replaced, tuple(unneeded))
+
+    def decide(known: Sequence[Generation]) -> Plan:
+        own = [found for found in known if found.of(version, layout)]
+        live = next(_live(own), None)
+        if live is not None:
+            if live.used == max(found.used for found in _live(known)):
+                return Plan(live)
+            live = evolve(live, used=_next_use(known))
+            return Plan(live, changed=(live,))
+        building = [found for found in own if found.state is State.BUILDING]
+        if building:
+            return Plan(max(building, key=lambda found: found.number))
+        first = next(_live(known), None) is None
+        state, used = (State.FIRST, _next_use(known)) if first else (State.BUILDING, 0)
+        return Plan(_new(known, version, layout, state, used), made=True)
+
+    return decide
+
+
+def rebuilding(version: int, layout: str) -> Decide:
+    """A new one is built, and what was being built for this version is dropped."""
+
+    def decide(known: Sequence[Generation]) -> Plan:
+        begun = tuple(
+            evolve(found, state=State.DROPPED)
+            for found in known
+            if found.state is State.BUILDING and found.of(version, layout)
+        )
+        made = _new(known, version, layout, State.BUILDING, 0)
+        return Plan(made, made=True, changed=begun)
+
+    return decide
+
+
+def switching(name: str, number: int) -> Decide:
+    """Generation `number` becomes live, unless a live one has read further.
+
+    Of its own version, what was retired before and what was begun earlier is dropped. Where the
+    version was not live yet, so is that of all the others, save the live one that was used last:
+    whoever goes back one version finds its views. Raises `Superseded`.
+    """
+
+    def decide(known: Sequence[Generation]) -> Plan | None:
+        found = next((one for one in known if one.number == number), None)
+        if found is None or found.state not in TAKES_EVENTS:
+            raise superseded(name, number)
+        if any(one.checkpoint > found.checkpoint for one in _live(known)):
+            return None
+        live = evolve(found, state=State.LIVE)
+        if found.state in IS_LIVE:
+            return Plan(live, changed=() if found == live else (live,))
+        live = evolve(live, used=_next_use(known))
+        own = [one for one in known if one.of(found.version, found.layout)]
+        replaced = tuple(evolve(one, state=State.RETIRED) for one in _live(own))
+        spent = [one for one in own if _is_spent(one, number)]
+        if not replaced:
+            others = [one for one in known if one not in own]
+            kept = max(_live(others), key=lambda one: one.used, default=None)
+            spent += [one for one in _live(others) if one is not kept]
+            spent += [one for one in others if _is_spent(one, number)]
+        dropped = tuple(evolve(one, state=State.DROPPED) for one in spent)
+        return Plan(live, changed=(*dropped, *replaced, live))
+
+    return decide
+
+
+def standing_in(known: Iterable[Generation], version: int, layout: str) -> Generation | None:
+    """The live one of another version that looks the same; of several, the one used last."""
+    alike = (one for one in _live(known) if one.layout == layout and one.version != version)
+    return max(alike, key=lambda one: one.used, default=None)
+
+
+def _new(
+    known: Sequence[Generation], version: int, layout: str, state: State, used: int
+) -> Generation:
+    # Dropped ones keep their numbers, so that no holder mistakes another one for his.
+    number = max((found.number for found in known), default=0) + 1
+    return Generation(number, version, layout, 0, state, used)
+
+
+def _next_use(known: Sequence[Generation]) -> int:
+    return max((found.used for found in known), default=0) + 1
 
 
 def _is_spent(found: Generation, number: int) -> bool:
@@ -139,16 +164,8 @@ def _is_spent(found: Generation, number: int) -> bool:
     return found.state is State.RETIRED or (found.state is State.BUILDING and found.number < number)
 
 
-def _live(generations: Iterable[Generation]) -> Iterator[Generation]:
-    return (found for found in generations if found.state is State.LIVE)
-
-
-def _number(generation: Generation) -> int:
-    return generation.number
-
-
-def _used(generation: Generation) -> int:
-    return generation.used
+def _live(known: Iterable[Generation]) -> Iterator[Generation]:
+    return (found for found in known if found.state in IS_LIVE)
 
 
 def superseded(name: str, number: int) -> Superseded:

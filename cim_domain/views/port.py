@@ -52,6 +52,10 @@ class ViewStore(Protocol):
     def live(self) -> bool:
         """Whether it is its version's live one, as far as this process knows."""
 
+    @property
+    def complete(self) -> bool:
+        """Whether it is, and has been switched to: the first one is live before that."""
+
     async def checkpoint(self) -> int:
         """The sequence of the last event that these views have taken in; 0 before the first.
 
@@ -89,8 +93,8 @@ class ViewDatabase(Protocol):
         """The live generation of this version of the projection.
 
         Otherwise one that is being built for this version: an unfinished one, or a new empty one.
-        The first generation of a projection is live from the beginning. A version counts as used
-        from its opening on.
+        The first generation of a projection is live from the beginning, and complete once it is
+        switched to like the others. A version counts as used from its opening on.
         """
 
     async def stand_in(self, model: ProjectionModel) -> ViewStore | None:

@@ -13,26 +13,21 @@ from cim_domain.model.projection import ProjectionModel
 from cim_domain.model.view import View
 from cim_domain.views.columns import comparable
 from cim_domain.views.criteria import organization
+from cim_domain.views.database import GenerationalViews
 from cim_domain.views.generations import (
     TAKES_EVENTS,
+    Decide,
     Generation,
+    Plan,
     State,
     closed,
-    comes_into_use,
-    first_state,
-    fitting,
     gone,
-    may_switch,
-    next_number,
-    next_use,
-    plan_switch,
-    standing_in,
     superseded,
 )
-from cim_domain.views.layout import Layouts, read_layouts, read_view
+from cim_domain.views.layout import Layouts, read_view
 from cim_domain.views.memory.reader import MemoryReader
 from cim_domain.views.memory.table import Table, row_of
-from cim_domain.views.port import Change, CheckpointMoved, RowKey, Superseded, ViewStore
+from cim_domain.views.port import Change, CheckpointMoved, RowKey, Superseded
 from cim_domain.views.yielding import Turns
 
 V = TypeVar("V", bound=View)
@@ -48,63 +43,20 @@ class _Kept:
     skipped: set[int] = field(factory=set)
 
 
-@define(eq=False)
-class MemoryViews:
+class MemoryViews(GenerationalViews):
     """A `ViewDatabase` in memory."""
 
-    _kept: dict[str, dict[int, _Kept]] = field(factory=dict, init=False, repr=False)
-    _turns: Turns = field(factory=Turns, init=False, repr=False)
-    _closed: bool = field(default=False, init=False)
-
-    async def open(self, model: ProjectionModel) -> ViewStore:
-        """See `ViewDatabase`."""
-        self._require_open()
-        layouts = read_layouts(model)
-        known = self._known(model.name)
-        found = fitting(known, model.version, layouts.fingerprint)
-        if found is None:
-            found = self._new(model, layouts, first_state(known))
-        elif comes_into_use(known, found):
-            self._become(model.name, found.number, State.LIVE)
-        return MemoryStore(self, model, found.number, layouts)
-
-    async def stand_in(self, model: ProjectionModel) -> ViewStore | None:
-        """See `ViewDatabase`."""
-        self._require_open()
-        layouts = read_layouts(model)
-        found = standing_in(self._known(model.name), model.version, layouts.fingerprint)
-        return None if found is None else MemoryStore(self, model, found.number, layouts)
-
-    async def rebuild(self, model: ProjectionModel) -> ViewStore:
-        """See `ViewDatabase`."""
-        self._require_open()
-        layouts = read_layouts(model)
-        for known in self._known(model.name):
-            if known.state is State.BUILDING and known.of(model.version, layouts.fingerprint):
-                self._drop(model.name, known.number)
-        return MemoryStore(self, model, self._new(model, layouts, State.BUILDING).number, layouts)
-
-    async def switch(self, rebuilt: ViewStore) -> bool:
-        """See `ViewDatabase`. Raises `Superseded`."""
-        self._require_open()
-        name, number = rebuilt.model.name, rebuilt.generation
-        known = self._known(name)
-        if not may_switch(known, number, name):
-            return False
-        if self.is_live(name, number):
-            return True
-        planned = plan_switch(known, number)
-        for unneeded in planned.dropped:
-            self._drop(name, unneeded.number)
-        if planned.retired is not None:
-            self._become(name, planned.retired.number, State.RETIRED)
-        self._become(name, number, State.LIVE)
-        return True
+    def __init__(self) -> None:
+        super().__init__()
+        self._kept: dict[str, dict[int, _Kept]] = {}
+        self._turns = Turns()
+        self._closed = False
 
     async def close(self) -> None:
         """See `ViewDatabase`; the views are gone."""
         self._closed = True
         self._kept.clear()
+        self._live.clear()
 
     def kept(self, name: str, number: int) -> _Kept:
         """A generation as it is now. Raises `Superseded` for one that was dropped."""
@@ -114,33 +66,35 @@ class MemoryViews:
             raise superseded(name, number)
         return found
 
-    def is_live(self, name: str, number: int) -> bool:
-        """Whether a generation is its version's live one."""
-        return not self._closed and self._kept[name][number].known.state is State.LIVE
+    async def _generations(self, name: str) -> Sequence[Generation]:
+        self._require_open()
+        return [kept.known for kept in self._kept.get(name, {}).values()]
+
+    async def _change(
+        self, model: ProjectionModel, layouts: Layouts, decide: Decide
+    ) -> Plan | None:
+        plan = decide(await self._generations(model.name))
+        if plan is None:
+            return None
+        kept = self._kept.setdefault(model.name, {})
+        for known in plan.changed:
+            kept[known.number].known = known
+            if known.state is State.DROPPED:
+                kept[known.number].tables.clear()
+        if plan.made:
+            tables = {view.view_name: Table(layouts[view], self._turns) for view in model.views}
+            kept[plan.found.number] = _Kept(plan.found, tables)
+        return plan
+
+    async def _fill(self, model: ProjectionModel, number: int, layouts: Layouts) -> None:
+        """Nothing: values are found by at any time."""
+
+    def _store(self, model: ProjectionModel, number: int, layouts: Layouts) -> "MemoryStore":
+        return MemoryStore(self, model, number, layouts)
 
     def _require_open(self) -> None:
         if self._closed:
             raise closed()
-
-    def _known(self, name: str) -> list[Generation]:
-        return [kept.known for kept in self._kept.get(name, {}).values()]
-
-    def _new(self, model: ProjectionModel, layouts: Layouts, state: State) -> Generation:
-        number = next_number(self._known(model.name))
-        known = Generation(number, model.version, layouts.fingerprint, 0, State.BUILDING)
-        tables = {view.view_name: Table(layouts[view], self._turns) for view in model.views}
-        self._kept.setdefault(model.name, {})[number] = _Kept(known, tables)
-        self._become(model.name, number, state)
-        return known
-
-    def _become(self, name: str, number: int, state: State) -> None:
-        kept = self._kept[name][number]
-        used = next_use(self._known(name)) if state is State.LIVE else kept.known.used
-        kept.known = evolve(kept.known, state=state, used=used)
-
-    def _drop(self, name: str, number: int) -> None:
-        self._become(name, number, State.DROPPED)
-        self._kept[name][number].tables.clear()
 
 
 @define(eq=False)
@@ -155,7 +109,12 @@ class MemoryStore:
     @property
     def live(self) -> bool:
         """See `ViewStore`."""
-        return self._database.is_live(self.model.name, self.generation)
+        return self._database.is_live(self.model, self._layouts, self.generation)
+
+    @property
+    def complete(self) -> bool:
+        """See `ViewStore`."""
+        return self._database.is_complete(self.model, self._layouts, self.generation)
 
     async def checkpoint(self) -> int:
         """See `ViewStore`."""

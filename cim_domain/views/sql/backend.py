@@ -8,6 +8,12 @@ from sqlalchemy.exc import DBAPIError
 
 from cim_domain.errors import CimError
 
+READERS = 3
+"""Threads that read for queries."""
+
+THREADS = READERS + 2
+"""With the one that writes and the one that looks; each has at most one connection."""
+
 WRITES = "cim_writes"
 """The execution option of a connection that is going to write."""
 
@@ -21,6 +27,10 @@ class Backend(Protocol):
     @property
     def engine(self) -> Engine:
         """Connections; used from every thread."""
+
+    @property
+    def seconds(self) -> float:
+        """How long anything may take, unless it is allowed more."""
 
     @property
     def recovered(self) -> Path | None:
@@ -52,6 +62,21 @@ class Backend(Protocol):
 
     def ascending(self, column: ColumnElement[Any]) -> ColumnElement[Any]:
         """A column that may be NULL, in an index's ascending order: NULL comes first."""
+
+    def allow(self, connection: Connection, seconds: float) -> None:
+        """Let the statements of a transaction take so long."""
+
+    def interrupt(self, thread: int) -> None:
+        """Have the database end what a thread waits for; called from another thread."""
+
+    def cut(self, thread: int) -> None:
+        """End the connection of a thread, which waits for an answer; called from another one."""
+
+    def forget(self, thread: int) -> None:
+        """Drop the connection of this thread."""
+
+    def is_spoiled(self, error: DBAPIError) -> bool:
+        """Whether the connection that it came from is of no use any more."""
 
     def translate(self, error: DBAPIError) -> CimError:
         """The kit's error for one of the driver's; called from every thread."""

@@ -1,5 +1,8 @@
 """PostgreSQL: views that several instances of a service share."""
 
+import os
+import socket
+import threading
 from collections.abc import Mapping
 from hashlib import blake2b
 from pathlib import Path
@@ -9,11 +12,15 @@ import sqlalchemy as sa
 from attrs import define, field
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError
+from sqlalchemy.pool import ConnectionPoolEntry, SingletonThreadPool
 
 from cim_domain.errors import CimError, ConfigurationError, Failed, Unavailable
 from cim_domain.views.layout import refused_value
+from cim_domain.views.sql.backend import THREADS
 
 _CONNECT_SECONDS = 5
+_CANCEL_SECONDS = 2
+_LEAST = 5.0
 
 _LOCKED = {"40001", "40P01", "55P03", "57014"}
 """A transaction that lost against another, or waited for too long."""
@@ -31,10 +38,12 @@ class PostgresqlBackend:
 
     engine: sa.Engine
     _domain: str
+    seconds: float
+    _by_thread: dict[int, Any] = field(factory=dict, init=False, repr=False)
     recovered: Path | None = field(default=None, init=False)
 
     @classmethod
-    def at(cls, url: str, domain: str, *, connections: int, patience: float) -> "PostgresqlBackend":
+    def at(cls, url: str, domain: str, *, patience: float) -> "PostgresqlBackend":
         """A database by its URL, with or without the driver's name in it.
 
         Raises `ConfigurationError`; errors never show the URL, which may hold a password.
@@ -49,21 +58,25 @@ class PostgresqlBackend:
             raise ConfigurationError(
                 f"views cannot be kept at {given.drivername!r}: postgresql+psycopg is the way"
             )
+        seconds = max(_LEAST, 6 * patience)
         try:
             engine = sa.create_engine(
                 given.set(drivername="postgresql+psycopg"),
                 paramstyle="format",
                 hide_parameters=True,
-                pool_size=connections,
-                max_overflow=0,
+                # A connection for each thread: who ends what one waits for ends nothing else.
+                poolclass=SingletonThreadPool,
+                pool_size=THREADS,
                 pool_pre_ping=True,
-                connect_args=_connect_args(domain, patience, given.query),
+                connect_args=_connect_args(domain, patience, seconds, given.query),
             )
         except ModuleNotFoundError as error:
             raise ConfigurationError(
                 "views in PostgreSQL need psycopg: pip install 'cim-domain[postgresql]'"
             ) from error
-        return cls(engine, domain)
+        backend = cls(engine, domain, seconds)
+        sa.event.listen(engine, "connect", backend._connected)
+        return backend
 
     def prepare(self) -> None:
         """See `Backend`."""
@@ -115,6 +128,27 @@ class PostgresqlBackend:
         """See `Backend`."""
         return column.asc().nulls_first()
 
+    def allow(self, connection: sa.Connection, seconds: float) -> None:
+        """See `Backend`."""
+        connection.exec_driver_sql(f"SET LOCAL statement_timeout = {int(seconds * 1000)}")
+
+    def interrupt(self, thread: int) -> None:
+        """See `Backend`."""
+        self._by_thread[thread].cancel_safe(timeout=_CANCEL_SECONDS)
+
+    def cut(self, thread: int) -> None:
+        """See `Backend`: the driver waits for the socket, and learns that it has ended."""
+        with socket.socket(fileno=os.dup(self._by_thread[thread].fileno())) as connection:
+            connection.shutdown(socket.SHUT_RDWR)
+
+    def forget(self, thread: int) -> None:
+        """See `Backend`: the next who asks for it gets another one."""
+        self._by_thread.pop(thread).close()
+
+    def is_spoiled(self, error: DBAPIError) -> bool:
+        """See `Backend`: as after a failover, where a session may have become read-only."""
+        return (getattr(error.orig, "sqlstate", None) or "").startswith(_AWAY)
+
     def translate(self, error: DBAPIError) -> CimError:
         """See `Backend`."""
         state: str | None = getattr(error.orig, "sqlstate", None)
@@ -144,18 +178,28 @@ class PostgresqlBackend:
         """See `Backend`."""
         self.engine.dispose()
 
+    def _connected(self, connection: Any, _: ConnectionPoolEntry) -> None:
+        self._by_thread[threading.get_ident()] = connection
+
     @property
     def _place(self) -> str:
         url = self.engine.url
         return f"{url.host or 'the local socket'}/{url.database or ''}"
 
 
-def _connect_args(domain: str, patience: float, given: Mapping[str, Any]) -> dict[str, str | int]:
-    """What a connection is opened with, unless the URL says otherwise."""
+def _connect_args(
+    domain: str, patience: float, seconds: float, given: Mapping[str, Any]
+) -> dict[str, str | int]:
+    """What a connection is opened with, unless the URL says otherwise: a bound for every wait."""
+    milliseconds = int(seconds * 1000)
     ours: dict[str, str | int] = {
         "client_encoding": "utf8",
         "connect_timeout": _CONNECT_SECONDS,
+        "tcp_user_timeout": milliseconds,
+        "keepalives_idle": 5,
+        "keepalives_interval": 2,
+        "keepalives_count": 3,
         "application_name": f"cim-domain-{domain}",
-        "options": f"-c lock_timeout={int(patience * 1000)}",
+        "options": f"-c lock_timeout={int(patience * 1000)} -c statement_timeout={milliseconds}",
     }
     return {name: value for name, value in ours.items() if name not in given}

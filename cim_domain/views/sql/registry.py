@@ -64,27 +64,16 @@ class Registry:
         for made_table in tables:
             made_table.table.create(connection)
 
-    def go_live(self, connection: sa.Connection, name: str, number: int, used: int) -> None:
-        """Make a generation live, and the one used last."""
-        connection.execute(
-            self.table.update()
-            .where(*self._row(name, number))
-            .values(state=State.LIVE.value, used=used)
-        )
-
-    def become(self, connection: sa.Connection, name: str, number: int, state: State) -> None:
-        """Set the state of a generation."""
-        connection.execute(
-            self.table.update().where(*self._row(name, number)).values(state=state.value)
-        )
-
-    def drop(self, connection: sa.Connection, name: str, number: int) -> None:
-        """Drop a generation's tables; its number stays taken."""
-        asked = sa.select(self.table.c.tables).where(*self._row(name, number))
-        for table in orjson.loads(connection.execute(asked).scalar_one()):
-            sa.Table(table, sa.MetaData()).drop(connection, checkfirst=True)
-        connection.execute(self.skipped.delete().where(*_at(self.skipped, name, number)))
-        self.become(connection, name, number, State.DROPPED)
+    def become(self, connection: sa.Connection, name: str, known: Generation) -> None:
+        """Set state and use of a generation. The tables of a dropped one go; its number stays."""
+        row = self._row(name, known.number)
+        if known.state is State.DROPPED:
+            asked = sa.select(self.table.c.tables).where(*row)
+            for table in orjson.loads(connection.execute(asked).scalar_one()):
+                sa.Table(table, sa.MetaData()).drop(connection, checkfirst=True)
+            connection.execute(self.skipped.delete().where(*_at(self.skipped, name, known.number)))
+        values = {"state": known.state.value, "used": known.used}
+        connection.execute(self.table.update().where(*row).values(values))
 
     def move(
         self, connection: sa.Connection, name: str, number: int, expected: int, checkpoint: int

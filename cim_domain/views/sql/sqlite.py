@@ -1,6 +1,7 @@
 """SQLite: one file, many readers, one writer at a time over all processes."""
 
 import sqlite3
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import ConnectionPoolEntry, SingletonThreadPool
 
 from cim_domain.errors import CimError
-from cim_domain.views.sql.backend import WRITES
+from cim_domain.views.sql.backend import THREADS, WRITES
 from cim_domain.views.sql.sqlite_errors import is_damage, translated
 from cim_domain.views.sql.sqlite_file import SqliteFile
 
@@ -38,9 +39,10 @@ class SqliteBackend:
     """See `Backend`."""
 
     path: Path
-    _connections: int = field(kw_only=True)
     _patience: float = field(kw_only=True)
+    seconds: float = field(default=60.0, init=False)
     _file: SqliteFile = field(init=False)
+    _by_thread: dict[int, sqlite3.Connection] = field(factory=dict, init=False, repr=False)
     engine: sa.Engine = field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -50,11 +52,11 @@ class SqliteBackend:
             sa.URL.create("sqlite", database=str(self.path)),
             # A connection for each thread: one that others have written beside forgets its pages.
             poolclass=SingletonThreadPool,
-            pool_size=self._connections,
+            pool_size=THREADS,
             hide_parameters=True,
             connect_args={"timeout": self._patience, "check_same_thread": False},
         )
-        sa.event.listen(self.engine, "connect", _connected)
+        sa.event.listen(self.engine, "connect", self._connected)
         sa.event.listen(self.engine, "begin", _begin)
 
     @property
@@ -99,6 +101,25 @@ class SqliteBackend:
         """See `Backend`: as it is."""
         return column
 
+    def allow(self, connection: sa.Connection, seconds: float) -> None:
+        """See `Backend`: nothing but a lock is waited for within the database."""
+
+    def interrupt(self, thread: int) -> None:
+        """See `Backend`."""
+        self._by_thread[thread].interrupt()
+
+    def cut(self, thread: int) -> None:
+        """See `Backend`: there is nobody else who would have to answer."""
+        self.interrupt(thread)
+
+    def forget(self, thread: int) -> None:
+        """See `Backend`: what was interrupted is over when the statement is."""
+
+    def is_spoiled(self, error: DBAPIError) -> bool:
+        """See `Backend`."""
+        del error
+        return False
+
     def translate(self, error: DBAPIError) -> CimError:
         """See `Backend`."""
         if isinstance(error.orig, sqlite3.Error) and is_damage(error.orig):
@@ -110,16 +131,16 @@ class SqliteBackend:
         self.engine.dispose()
         self._file.release()
 
+    def _connected(self, connection: sqlite3.Connection, _: ConnectionPoolEntry) -> None:
+        """Transactions begin where `_begin` says, not where the driver thinks."""
+        connection.isolation_level = None
+        for pragma in _PRAGMAS:
+            connection.execute(pragma).close()
+        self._by_thread[threading.get_ident()] = connection
+
 
 def _others(table: sa.Table) -> list[sa.Column[Any]]:
     return [column for column in table.columns if not column.primary_key]
-
-
-def _connected(connection: sqlite3.Connection, _: ConnectionPoolEntry) -> None:
-    """Transactions begin where `_begin` says, not where the driver thinks."""
-    connection.isolation_level = None
-    for pragma in _PRAGMAS:
-        connection.execute(pragma).close()
 
 
 def _begin(connection: sa.Connection) -> None:

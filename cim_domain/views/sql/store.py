@@ -4,13 +4,14 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Se
 from typing import TypeVar
 
 import sqlalchemy as sa
-from attrs import frozen
+from attrs import field, frozen
 
 from cim_domain.errors import CimError
 from cim_domain.model.projection import ProjectionModel
 from cim_domain.model.view import View
 from cim_domain.views.columns import comparable
 from cim_domain.views.criteria import organization
+from cim_domain.views.database import GenerationalViews
 from cim_domain.views.generations import gone, superseded
 from cim_domain.views.layout import Layouts, read_view
 from cim_domain.views.port import Change, RowKey
@@ -29,19 +30,23 @@ Ask = Callable[[sa.Connection], T]
 class SqlStore:
     """One generation of one projection's views."""
 
+    _database: GenerationalViews = field(repr=False)
     model: ProjectionModel
     generation: int
     _threads: Threads
     _registry: Registry
     _layouts: Layouts
     _tables: Mapping[type[View], ViewTable]
-    _live: Callable[[tuple[str, int, str]], int | None]
 
     @property
     def live(self) -> bool:
         """See `ViewStore`."""
-        code = self.model.name, self.model.version, self._layouts.fingerprint
-        return self._live(code) == self.generation
+        return self._database.is_live(self.model, self._layouts, self.generation)
+
+    @property
+    def complete(self) -> bool:
+        """See `ViewStore`."""
+        return self._database.is_complete(self.model, self._layouts, self.generation)
 
     @property
     def backend(self) -> Backend:
@@ -51,7 +56,7 @@ class SqlStore:
     async def checkpoint(self) -> int:
         """See `ViewStore`."""
         name, number = self.model.name, self.generation
-        return await self._threads.read(
+        return await self._threads.look(
             lambda connection: self._registry.checkpoint(connection, name, number)
         )
 
@@ -98,7 +103,7 @@ class SqlStore:
     async def has_skipped(self, sequence: int) -> bool:
         """See `ViewStore`."""
         name, number = self.model.name, self.generation
-        return await self._threads.read(
+        return await self._threads.look(
             lambda connection: self._registry.has_skipped(connection, name, number, sequence)
         )
 
@@ -137,6 +142,6 @@ class SqlStore:
 
     async def _is_dropped(self) -> bool:
         name, number = self.model.name, self.generation
-        return await self._threads.read(
+        return await self._threads.look(
             lambda connection: self._registry.is_dropped(connection, name, number)
         )

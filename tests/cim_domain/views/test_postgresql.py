@@ -1,7 +1,11 @@
 """Views in PostgreSQL."""
 
 import asyncio
-from collections.abc import AsyncIterator
+import os
+import signal
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -113,6 +117,86 @@ async def test_views_work_again_once_the_server_is_back(server: Any, url: str) -
         server.start()
     await keep(store, {"b": Thing(name="b")})
     assert await names(store) == ["a", "b"]
+    await database.close()
+
+
+@contextmanager
+def silent(server: Any) -> Iterator[None]:
+    """While all the processes of the server are stopped: connections live, and nobody answers."""
+    main = int((server.directory / "data/postmaster.pid").read_text().split()[0])
+    children = Path(f"/proc/{main}/task/{main}/children").read_text().split()
+    for pid in (main, *map(int, children)):
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for pid in (*map(int, children), main):
+            os.kill(pid, signal.SIGCONT)
+
+
+async def test_a_connection_that_dies_silently_is_noticed_by_all_and_closing_ends(
+    server: Any, url: str
+) -> None:
+    database = SqlViews.postgresql(url, "nix", patience=0.1)
+    store = await database.open(things())
+    await keep(store, named("a"))
+    assert await names(store) == ["a"]
+    with silent(server):
+        ends = await asyncio.gather(
+            store.checkpoint(), names(store), keep(store, named("b")), return_exceptions=True
+        )
+        assert [getattr(end, "code", end) for end in ends] == ["views_unavailable"] * 3
+    async with asyncio.timeout(30):
+        while True:
+            with suppress(Unavailable):
+                assert await names(store) == ["a"]
+                break
+    with silent(server):
+        asking = asyncio.create_task(names(store))
+        await asyncio.sleep(0)
+        async with asyncio.timeout(30):
+            await database.close()
+        with pytest.raises(Unavailable):
+            await asking
+
+
+async def sleeping(store: Any, seconds: float = 60) -> None:
+    await store.read(lambda connection: connection.execute(sa.select(sa.func.pg_sleep(seconds))))
+
+
+async def active(url: str) -> int:
+    """How many statements of others the server is at."""
+    engine = sa.create_engine(url)
+    with engine.connect() as connection:
+        found = connection.execute(
+            sa.text(
+                "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%pg_sleep%'"
+                " AND state = 'active' AND datname = current_database()"
+                " AND pid <> pg_backend_pid()"
+            )
+        ).scalar_one()
+    engine.dispose()
+    return int(found)
+
+
+async def test_who_waits_no_longer_has_the_database_wait_no_longer(url: str) -> None:
+    database = SqlViews.postgresql(url, "nix")
+    store = await database.open(things())
+    await keep(store, named("a"))
+    asked = [asyncio.create_task(sleeping(store)) for _ in range(5)]
+    while await active(url) < 3:  # noqa: ASYNC110 - the server announces nothing
+        await asyncio.sleep(0)
+    # Looks, and what projections do, have threads of their own.
+    async with asyncio.timeout(10):
+        assert await store.checkpoint() == 1
+        await keep(store, {"b": Thing(name="b")})
+    for one in asked:
+        one.cancel()
+    await asyncio.wait(asked)
+    async with asyncio.timeout(10):
+        assert await names(store) == ["a", "b"]
+        while await active(url):  # noqa: ASYNC110 - the server announces nothing
+            await asyncio.sleep(0)
     await database.close()
 
 
