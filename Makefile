@@ -14,7 +14,7 @@ FOUND   = $(or $(PYTHON),$(error Python 3.11 or later is needed))
 INSTALL = $(FOUND) requirements/install.py
 
 # What `make pythons` runs: the model, the commands, and what is installed.
-TESTS ?= tests/aggregates tests/projections tests/cim_domain/cli tests/installation
+TESTS ?= tests/aggregates tests/projections tests/cim_domain/cli tests/cim_domain/service/test_runner.py tests/installation
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12

@@ -212,9 +212,14 @@ class _Transport(TcpTransport):
         return self._io_writer.transport.get_write_buffer_size() if self._io_writer else 0
 
     def writelines(self, payload: list[bytes]) -> None:
-        """As nats-py's; what was to be sent goes nowhere where there is nobody to send it to."""
-        if self._io_writer is not None or not self.closing:
+        """As nats-py's; what was to be sent goes nowhere where there is nobody to send it to.
+
+        A transport that has ended may raise anything, a `TypeError` too since Python 3.12.
+        """
+        if self._io_writer is not None and not self._io_writer.is_closing():
             super().writelines(payload)  # type: ignore[no-untyped-call]
+        elif not self.closing:
+            raise ConnectionResetError("the connection has ended")
 
     async def drain(self) -> None:
         """As nats-py's; but nothing to worry about where the connection is to be closed anyway."""
