@@ -21,22 +21,36 @@ PATIENCE = 0.02
 
 
 async def coalesced(
-    slices: AsyncGenerator[Slice, None], together: int = TOGETHER
+    slices: AsyncGenerator[Slice, None],
+    together: int = TOGETHER,
+    *,
+    wake: asyncio.Event | None = None,
+    idle: float | None = None,
 ) -> AsyncGenerator[Slice, None]:
     """The same records in slices that are as large as can be without waiting.
 
-    The caller closes `slices`. Raises what they raise; what had been coalesced is lost then, and is
-    read again by whoever follows the log anew.
+    Where nothing has come for `idle` seconds, or somebody has set `wake`, which is cleared then, a
+    slice is empty. The caller closes `slices`. Raises what they raise; what had been coalesced is
+    lost then, and is read again by whoever follows the log anew.
     """
     records: list[EventRecord] = []
     size = head = 0
+    wake = wake or asyncio.Event()
     coming: asyncio.Task[Slice | None] | None = None
+    waking = asyncio.create_task(wake.wait())
     try:
         while True:
             coming = coming or asyncio.create_task(_next(slices))
             if records:
                 await asyncio.wait([coming], timeout=PATIENCE)
-            if coming.done() or not records:
+            else:
+                await asyncio.wait(
+                    [coming, waking], timeout=idle, return_when=asyncio.FIRST_COMPLETED
+                )
+                if waking.done():
+                    wake.clear()
+                    waking = asyncio.create_task(wake.wait())
+            if coming.done():
                 part = await coming
                 coming = None
                 if part is None:
@@ -52,9 +66,10 @@ async def coalesced(
         if records:
             yield Slice(tuple(records), head)
     finally:
-        if coming is not None:
-            coming.cancel()
-            await asyncio.wait([coming])
+        ending = [task for task in (coming, waking) if task is not None]
+        for task in ending:
+            task.cancel()
+        await asyncio.wait(ending)
 
 
 async def _next(slices: AsyncGenerator[Slice, None]) -> Slice | None:

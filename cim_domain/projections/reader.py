@@ -24,91 +24,88 @@ class Reading:
 
 
 class ReadableViews:
-    """The open views of a projection, as queries may read them."""
+    """The open views of a projection: those that are written, and those that queries read.
+
+    They are the same ones once those written have been read up to the end of the log. Queries read
+    them until others are open, also where another process has replaced them meanwhile.
+    """
 
     def __init__(self, model: ProjectionModel, database: ViewDatabase, progress: Progress) -> None:
         self._model = model
         self._database = database
         self._progress = progress
-        self.views: ViewStore | None = None
-        """Those of this version, once they are open; live or being built."""
-        self._readable = False
-        """Whether the views were live when they were opened, or since: so long as no others are
-        open, queries read them even where another process has replaced them."""
-        self._stand_in: ViewStore | None = None
-        """What queries read before: another version's live views, which look the same."""
+        self.writes: ViewStore | None = None
+        """Those of this version, once they are open."""
+        self.reads: ViewStore | None = None
+        """Those, or another version's that look the same; None: nothing can be read."""
+        self._ready = asyncio.Event()
 
     @property
-    def stood_in_for(self) -> bool:
-        """Whether queries read the views of another version."""
-        return self._stand_in is not None
+    def own(self) -> bool:
+        """Whether queries read what is written."""
+        return self.reads is not None and self.reads is self.writes
 
-    @property
-    def generation(self) -> int | None:
-        """The generation that queries read; None: they are answered ``rebuilding``."""
-        views = self._own_live() or self._stand_in
-        return None if views is None else views.generation
+    def open(self, views: ViewStore, reads: ViewStore | None) -> None:
+        """Have these views written, and those read, from now on."""
+        self.writes, self.reads = views, reads
+        if self.own:
+            self._ready.set()
+        else:
+            self._ready.clear()
 
-    def open(self, views: ViewStore, stand_in: ViewStore | None) -> None:
-        """Have queries read these views, or those that stand in for them, from now on."""
-        self.views, self._stand_in, self._readable = views, stand_in, views.live
-
-    def switch(self, views: ViewStore, *, switched: bool) -> None:
-        """Take note of an attempt to make these views the live ones."""
-        if switched:
-            self._stand_in = None
-        self._readable = views.live
+    def complete(self) -> None:
+        """Have queries read what is written from now on."""
+        self.reads = self.writes
+        self._ready.set()
 
     def reader(self, organization_id: str | None) -> Views:
         """The views of this version.
 
         Raises `Unavailable` (``rebuilding``) while they are being built.
         """
-        views = self._own_live()
-        if views is None:
+        if self.reads is None or not self.own:
             raise self._rebuilding()
-        return views.reader(organization_id)
+        return self.reads.reader(organization_id)
 
     async def reading(
         self, organization_id: str | None, min_sequence: int, seconds: float
     ) -> Reading:
         """See `ProjectionRunner.reading`."""
-        if self._stand_in is None:
-            if self._progress.position < min_sequence:
-                await self._progress.reached(min_sequence, seconds)
-            # Read before the views are: what is answered is never older than what is said.
-            sequence = self._progress.position
-            return Reading(self.reader(organization_id), sequence)
-        reading = await self._reading_stand_in(organization_id)
-        if reading.sequence >= min_sequence:
-            return reading
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                while reading.sequence < min_sequence:
-                    # Others write these views, if anybody does, and they tell nobody.
-                    await asyncio.sleep(STAND_IN_CHECK)
-                    reading = await self._reading_stand_in(organization_id)
-        if reading.sequence < min_sequence:
-            raise still_behind(self._model.name, reading.sequence, min_sequence, seconds)
-        return reading
-
-    def _own_live(self) -> ViewStore | None:
-        """The views of this version that queries may read."""
-        views = self.views
-        return views if views is not None and (self._readable or views.live) else None
-
-    async def _reading_stand_in(self, organization_id: str | None) -> Reading:
-        """A reading of the version before; of this one, if it has become live meanwhile."""
-        while self._stand_in is not None and self._own_live() is None:
-            stand_in = self._stand_in
-            try:
-                return Reading(stand_in.reader(organization_id), await stand_in.checkpoint())
-            except Superseded:
-                found = await self._database.stand_in(self._model)
-                if self._stand_in is stand_in:
-                    self._stand_in = found
+        end = _now() + seconds
+        if self.reads is not None and not self.own:
+            return await self._reading_stand_in(organization_id, min_sequence, seconds)
+        if self._progress.position < min_sequence:
+            await self._progress.reached(min_sequence, seconds)
+        if min_sequence and self.reads is None:
+            # Who waits for an event may as well wait for the few behind it.
+            with suppress(TimeoutError):
+                async with asyncio.timeout_at(end):
+                    await self._ready.wait()
+        # Read before the views are: what is answered is never older than what is said.
         sequence = self._progress.position
         return Reading(self.reader(organization_id), sequence)
+
+    async def _reading_stand_in(
+        self, organization_id: str | None, min_sequence: int, seconds: float
+    ) -> Reading:
+        """A reading of the version before; of this one, if it is complete meanwhile."""
+        end = _now() + seconds
+        while self.reads is not None and not self.own:
+            stand_in = self.reads
+            try:
+                sequence = await stand_in.checkpoint()
+            except Superseded:
+                found = await self._database.stand_in(self._model)
+                if self.reads is stand_in:
+                    self.reads = found
+                continue
+            if sequence >= min_sequence:
+                return Reading(stand_in.reader(organization_id), sequence)
+            if _now() >= end:
+                raise still_behind(self._model.name, sequence, min_sequence, seconds)
+            # Others write these views, if anybody does, and they tell nobody.
+            await asyncio.sleep(STAND_IN_CHECK)
+        return await self.reading(organization_id, min_sequence, max(0, end - _now()))
 
     def _rebuilding(self) -> Unavailable:
         position, head = self._progress.position, self._progress.head
@@ -118,3 +115,7 @@ class ReadableViews:
             code="rebuilding",
             details={"position": position, "head": head},
         )
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

@@ -7,12 +7,12 @@ between any two steps repeats nothing and drops nothing.
 import asyncio
 import logging
 import random
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import aclosing, asynccontextmanager, suppress
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing, suppress
 
 from cim_domain.backoff import Backoff
 from cim_domain.dead_letters import DeadLetters
-from cim_domain.errors import CimError, Failed, RequestError, Unavailable
+from cim_domain.errors import CimError, RequestError, Unavailable
 from cim_domain.model.domain import Domain
 from cim_domain.model.projection import ProjectionModel
 from cim_domain.model.subjects import Subjects
@@ -20,6 +20,7 @@ from cim_domain.model.view import Views
 from cim_domain.projections.coalescing import TOGETHER, coalesced
 from cim_domain.projections.progress import Progress
 from cim_domain.projections.reader import ReadableViews, Reading
+from cim_domain.projections.standstill import Standstill
 from cim_domain.projections.status import OnPoison, ProjectionStatus, RunnerState
 from cim_domain.projections.writer import IDLE_CHECKPOINT, Poison, ViewWriter
 from cim_domain.store.port import Log, Slice
@@ -41,8 +42,12 @@ LONGEST_REST = 0.1
 BUILT_TOGETHER = 4000
 """Events of one transaction where views are built and nothing else is done beside it."""
 
-REPLACED_CHECK = 1.0
-"""Seconds between looks whether another process has put other views in the place of these."""
+LOOK_EVERY = 0.5
+"""Seconds between looks at the views, where nothing comes: whether others have taken their place,
+or have moved them, and whether it is to be stored how far they are read."""
+
+STOPPING = 5.0
+"""Seconds for what is under way when it is to stop, and for storing the checkpoint then."""
 
 _RETRY = Backoff(first_delay=0.1, ceiling=5)
 
@@ -69,27 +74,33 @@ class ProjectionRunner:
         self._progress = Progress(model.name)
         self._readable = ReadableViews(model, database, self._progress)
         self._writer = ViewWriter(domain, model, dead_letters, subjects, on_poison, self._progress)
-        self._replaced = False
+        self._standstill = Standstill(model.name)
+        self._goal = 0
+        """Where the log ended when these views were opened."""
+        self._settled = False
+        """Whether the database knows that these views have been read so far."""
+        self._replaced = True
         self._opened = asyncio.Event()
-        self._look = asyncio.Event()
+        self._wake = asyncio.Event()
+        self._ending = False
         self._state = RunnerState.STARTING
         self._error: str | None = None
         self._failures = 0
-        self._retry: asyncio.Future[None] | None = None
         self._task: asyncio.Task[None] | None = None
 
     @property
     def status(self) -> ProjectionStatus:
         """How it fares now."""
+        views, reads = self._readable.writes, self._readable.reads
         return ProjectionStatus(
             name=self._model.name,
             version=self._model.version,
-            generation=self._readable.views.generation if self._readable.views else 0,
+            generation=views.generation if views else 0,
             state=self._state,
             position=self._progress.position,
             head=self._progress.head,
             error=self._error,
-            answers_from=self._readable.generation,
+            answers_from=reads.generation if reads else None,
         )
 
     @property
@@ -124,11 +135,11 @@ class ProjectionRunner:
 
     async def reopened(self, seconds: float) -> bool:
         """Look at once whether other views have taken the place of these; whether it has them."""
-        if self._readable.stood_in_for:
+        if self._readable.reads is not None and not self._readable.own:
             # Whether it is still the one to read is looked up at every reading.
             return True
         opened = self._opened
-        self._look.set()
+        self._wake.set()
         try:
             async with asyncio.timeout(seconds):
                 await opened.wait()
@@ -139,28 +150,31 @@ class ProjectionRunner:
     async def open(self) -> None:
         """Open the views. Raises `ConfigurationError` and `Unavailable`."""
         views = await self._database.open(self._model)
-        checkpoint = await views.checkpoint()
         stand_in = None if views.live else await self._database.stand_in(self._model)
-        # At once, so that no query meets views with the position of others.
-        self._readable.open(views, stand_in)
+        await self._begin(views, stand_in)
         self._replaced = False
-        self._writer.start_at(checkpoint)
         self._opened.set()
         self._opened = asyncio.Event()
 
     def start(self) -> None:
         """Run in the background until `stop`; where an event stops it, wait there to go on."""
+        self._ending = False
         self._task = asyncio.create_task(self._stay_running())
 
     async def stop(self) -> None:
         """End what `start` began, between two transactions, and store the checkpoint."""
+        self._ending = True
+        self._wake.set()
         if self._task is not None:
+            await asyncio.wait([self._task], timeout=STOPPING)
+            # Only where the log, the views or the dead letters do not answer.
             self._task.cancel()
             await asyncio.wait([self._task])
             self._task = None
         try:
-            await self.save()
-        except (Unavailable, CheckpointMoved, Superseded) as error:
+            async with asyncio.timeout(STOPPING):
+                await self.save()
+        except (Unavailable, CheckpointMoved, Superseded, TimeoutError) as error:
             # No more than what was read since is read again.
             logger.info("the checkpoint of %s was not stored: %s", self._model.name, error)
 
@@ -170,56 +184,39 @@ class ProjectionRunner:
         Raises the error that stops it there again; `Failed` (``stopped_before``) while it is
         stopped at an earlier one; `Unavailable` (``behind``) where it does not come to it in time.
         """
-        stopped_at = self._writer.stopped_at
-        if self._state is RunnerState.STOPPED and stopped_at and stopped_at < sequence:
-            raise Failed(
-                f"the projection {self._model.name} is stopped at event {stopped_at}, which comes"
-                f" before {sequence}: replay that one first",
-                code="stopped_before",
-                details={"sequence": stopped_at},
-            )
-        retry = self._retry = asyncio.get_running_loop().create_future()
-        self._look.set()
-        reached = asyncio.create_task(self.reached(sequence, seconds))
-        try:
-            await asyncio.wait([reached, retry], return_when=asyncio.FIRST_COMPLETED)
-            await (retry if retry.done() else reached)
-        finally:
-            self._retry = None
-            reached.cancel()
-            await asyncio.wait([reached])
+        self._wake.set()
+        await self._standstill.retry(sequence, self.reached(sequence, seconds))
 
     async def has_skipped(self, sequence: int) -> bool:
         """Whether the views that queries read were moved over an event without it.
 
         Raises `Unavailable` (``rebuilding``) while they are being built or replaced.
         """
-        if self._readable.views is not None and self._readable.views.live:
+        if self._readable.reads is not None and self._readable.own:
             try:
-                return await self._readable.views.has_skipped(sequence)
+                return await self._readable.reads.has_skipped(sequence)
             except Superseded:
-                self._look.set()
+                self._wake.set()
         raise Unavailable(f"the views of {self._model.name} are being built", code="rebuilding")
 
     async def run(self) -> None:
-        """Read the log into the views until cancelled, or until stopped by an event."""
-        while True:
+        """Read the log into the views until `stop`, or until an event stops it."""
+        self._standstill.go_on()
+        while not self._ending:
             try:
                 await self._follow()
-            except Superseded:
+            except Superseded as error:
                 # Queries go on with the views there are until others are open.
+                logger.info("projection %s: %s", self._model.name, error)
                 self._replaced = True
             except RequestError as error:
                 logger.warning("projection %s waits: %s", self._model.name, error.message)
                 await self._wait(error.message)
             except Poison as poison:
                 self._state, self._error = RunnerState.STOPPED, poison.error.message
-                self._writer.stopped_at = poison.record.metadata.sequence
                 logger.error("projection %s stops: %s", self._model.name, self._error)  # noqa: TRY400
                 self._tell()
-                if self._retry is not None and not self._retry.done():
-                    self._retry.set_exception(poison.error)
-                    self._retry.exception()
+                self._standstill.stop(poison.record.metadata.sequence, poison.error)
                 return
             except Exception as error:
                 logger.exception("projection %s failed", self._model.name)
@@ -231,123 +228,134 @@ class ProjectionRunner:
         Gives the status after each step. Not for a runner that runs. Raises `Superseded` where
         somebody else began to build them anew, and the error of an event that cannot be projected.
         """
-        self._readable.open(views, stand_in=None)
-        await self._writer.reread_checkpoint(views)
-        async with self._slices(BUILT_TOGETHER) as slices:
-            async for part in slices:
-                try:
-                    await self._take_in(part)
-                except Poison as poison:
-                    raise poison.error from poison
-                yield self.status
-                if views.live:
-                    return
+        await self._begin(views, None)
+        try:
+            async with aclosing(self._steps(BUILT_TOGETHER)) as steps:
+                async for _ in steps:
+                    yield self.status
+                    if self._readable.own:
+                        return
+        except Poison as poison:
+            raise poison.error from poison
 
     async def save(self) -> None:
         """Store the checkpoint, where it has moved over events that changed no view."""
-        if self._readable.views is not None:
-            await self._writer.save(self._readable.views)
+        if self._readable.writes is not None:
+            await self._writer.save(self._readable.writes)
+
+    async def _begin(self, views: ViewStore, stand_in: ViewStore | None) -> None:
+        checkpoint = await views.checkpoint()
+        # Stores made for an earlier port do not say.
+        complete = getattr(views, "complete", views.live and checkpoint > 0)
+        head = 0 if complete else await self._end_of_log(checkpoint)
+        # At once, so that no query meets views with the position of others.
+        self._readable.open(views, views if complete else stand_in)
+        self._writer.start_at(checkpoint)
+        self._progress.see(head)
+        self._goal, self._settled = head, complete
+        if views.live:
+            await self._complete(views)
+
+    async def _end_of_log(self, after: int) -> int:
+        async with aclosing(self._log.follow(after)) as slices:
+            return (await anext(slices)).head
 
     async def _stay_running(self) -> None:
-        while True:
+        while not self._ending:
             await self.run()
             await self._stay_stopped()
 
     async def _stay_stopped(self) -> None:
         """Return when it is asked to try again, or when others have gone on with these views."""
-        while self._retry is None or self._retry.done():
-            self._look.clear()
-            with suppress(TimeoutError):
-                async with asyncio.timeout(REPLACED_CHECK):
-                    await self._look.wait()
+        views = self._readable.writes
+        while not (self._ending or self._standstill.asked):
+            await self._woken(LOOK_EVERY)
             try:
-                if (
-                    self._readable.views is None
-                    or await self._readable.views.checkpoint() > self._progress.position
-                ):
-                    self._replaced = True
-                    return
+                stored = 0 if views is None else await views.checkpoint()
             except Superseded:
                 self._replaced = True
-                return
             except CimError as error:
                 logger.debug("projection %s stays stopped: %s", self._model.name, error)
+                continue
+            else:
+                self._replaced = not self._writer.checkpoint <= stored <= self._progress.position
+            if self._replaced:
+                return
+
+    async def _woken(self, seconds: float) -> None:
+        """Return after so long, or when there is reason to look."""
+        if not self._ending:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await self._wake.wait()
+            self._wake.clear()
 
     async def _wait(self, problem: str) -> None:
         self._state, self._error = RunnerState.WAITING, problem
         self._tell()
-        await asyncio.sleep(_RETRY.delay(self._failures, random.random()))  # noqa: S311
+        await self._woken(_RETRY.delay(self._failures, random.random()))  # noqa: S311
         self._failures += 1
 
     async def _follow(self) -> None:
-        """Read until something comes up: the error of whichever of the two ends first."""
-        if self._readable.views is None or self._replaced:
+        """Read until something comes up, or until it is to end."""
+        if self._replaced:
             await self.open()
-        tasks = [asyncio.create_task(one) for one in (self._read_log(), self._watch())]
-        try:
-            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for task in tasks:
-                task.cancel()
-            ends = await asyncio.gather(*tasks, return_exceptions=True)
-        for end in ends:
-            if isinstance(end, Exception):
-                raise end
-
-    async def _read_log(self) -> None:
-        async with self._slices(TOGETHER) as slices:
-            async for part in slices:
-                await self._take_in(part)
+        async with aclosing(self._steps(TOGETHER)) as steps:
+            async for part in steps:
+                if self._ending:
+                    return
                 self._failures = 0
                 if part.records and self._state is RunnerState.LIVE:
                     # Events gather, which then are one transaction.
                     await self._progress.rest(rest_after(len(part.records)))
 
-    @asynccontextmanager
-    async def _slices(self, together: int) -> AsyncIterator[AsyncGenerator[Slice, None]]:
-        async with (
-            aclosing(self._log.follow(self._progress.position)) as slices,
-            aclosing(coalesced(slices, together)) as larger,
-        ):
-            yield larger
-
-    async def _watch(self) -> None:
-        """Raise `Superseded` when another process has built these views anew."""
-        while True:
-            self._look.clear()
-            with suppress(TimeoutError):
-                async with asyncio.timeout(REPLACED_CHECK):
-                    await self._look.wait()
-            if self._readable.views is not None:
-                await self._readable.views.checkpoint()
-
-    async def _take_in(self, part: Slice) -> None:
-        views = self._readable.views
+    async def _steps(self, together: int) -> AsyncGenerator[Slice, None]:
+        """Take in one slice of the log after another; an empty one is reason to look around."""
+        views = self._readable.writes
         if views is None:
             raise Superseded
-        self._progress.see(part.head)
-        await self._writer.take_in(views, part.records)
-        behind = self._progress.behind
-        if not behind and not views.live:
-            await self._switch_to(views)
-        self._state = RunnerState.CATCHING_UP if behind else RunnerState.LIVE
-        self._error = None
-        self._tell()
+        async with (
+            aclosing(self._log.follow(self._progress.position)) as slices,
+            aclosing(coalesced(slices, together, wake=self._wake, idle=LOOK_EVERY)) as larger,
+        ):
+            async for part in larger:
+                self._progress.see(part.head)
+                if part.records:
+                    await self._writer.take_in(views, part.records)
+                else:
+                    await self._writer.look(views)
+                await self._complete(views)
+                behind = self._progress.behind
+                self._state = RunnerState.CATCHING_UP if behind else RunnerState.LIVE
+                self._error = None
+                self._tell()
+                yield part
 
-    def _tell(self) -> None:
-        if self._on_status is not None:
-            self._on_status(self.status)
+    async def _complete(self, views: ViewStore) -> None:
+        """Have queries read these views once they have read enough of the log.
 
-    async def _switch_to(self, views: ViewStore) -> None:
+        That is where the log ended when they were opened, for want of others to read; beside live
+        ones, all of it.
+        """
+        enough = self._goal if views.live else self._progress.head
+        if self._settled or self._progress.position < enough:
+            return
+        if views.live:
+            # Now, so that whoever has waited for the last of these events can read it.
+            self._readable.complete()
         # What was read without a change counts, too, where it is asked who has read further.
         try:
             await self.save()
         except CheckpointMoved:
             await self._writer.reread_checkpoint(views)
-        switched = await self._database.switch(views)
-        self._readable.switch(views, switched=switched)
-        if switched:
+        if await self._database.switch(views):
+            self._readable.complete()
+            self._settled = True
             logger.info("projection %s is built; queries read it now", self._model.name)
+
+    def _tell(self) -> None:
+        if self._on_status is not None:
+            self._on_status(self.status)
 
 
 def rest_after(events: int) -> float:

@@ -3,6 +3,7 @@
 An event that cannot be projected becomes a dead letter, and is stopped at or skipped.
 """
 
+import asyncio
 import logging
 from collections.abc import Sequence
 
@@ -16,13 +17,16 @@ from cim_domain.projections.batch import Batch, Step, rows_of, step_of
 from cim_domain.projections.progress import Progress
 from cim_domain.projections.status import OnPoison
 from cim_domain.views.layout import UNFIT
-from cim_domain.views.port import Change, CheckpointMoved, ViewStore
+from cim_domain.views.port import Change, CheckpointMoved, Superseded, ViewStore
 from cim_domain.wire.codec import event_headers
 
 logger = logging.getLogger("cim_domain.projections")
 
 IDLE_CHECKPOINT = 1000
 """Events that change no view move the stored checkpoint only every so many: writing costs."""
+
+IDLE_SECONDS = 2.0
+"""Or after so long, for those who read these views by their checkpoint alone."""
 
 
 class Poison(Exception):
@@ -56,19 +60,40 @@ class ViewWriter:
             event.message_type: projectors for event, projectors in model.events.items()
         }
         self._checkpoint = 0
-        self.stopped_at: int | None = None
-        """The event that stopped it, until it is behind it: its letter is written once."""
+        self._stored_at = 0.0
+        self._seen_at = 0
+
+    @property
+    def checkpoint(self) -> int:
+        """The one that the views have, as far as is known."""
+        return self._checkpoint
 
     def start_at(self, checkpoint: int) -> None:
         """Begin with views that have this checkpoint."""
-        self._checkpoint = checkpoint
+        self._store_at(checkpoint)
         self._progress.start_at(checkpoint)
-        self._forget_stop()
 
     async def reread_checkpoint(self, views: ViewStore) -> None:
-        """Go on from where another instance has brought these views."""
-        self._checkpoint = await views.checkpoint()
-        self._move_to(self._checkpoint)
+        """Go on from where another instance has brought these views.
+
+        Raises `Superseded` where they have been set back, as when an older copy of the database
+        has taken its place: what they had taken in behind that is to be read again.
+        """
+        checkpoint = await views.checkpoint()
+        if checkpoint < self._checkpoint:
+            raise Superseded(f"the views {self._model.name!r} have gone back to {checkpoint}")
+        self._checkpoint = checkpoint
+        self._progress.move_to(checkpoint)
+
+    async def look(self, views: ViewStore) -> None:
+        """See where the views are, and store how far they are read once nothing comes any more.
+
+        Raises as `reread_checkpoint` does.
+        """
+        await self.reread_checkpoint(views)
+        if self._progress.position == self._seen_at:
+            await self.save(views)
+        self._seen_at = self._progress.position
 
     async def save(self, views: ViewStore) -> None:
         """Store the checkpoint, where it has moved over events that changed no view."""
@@ -107,7 +132,7 @@ class ViewWriter:
                 await self._project(views, records[: len(records) // 2])
                 return
             poison = Poison(records[0], _cannot_project(self._model, records[0], error))
-        self._move_to(_end(records, poison))
+        self._progress.move_to(_end(records, poison))
         if poison:
             await self._bury(poison)
             await self._skip(views, poison)
@@ -128,7 +153,7 @@ class ViewWriter:
                 poison = Poison(step.record, _cannot_project(self._model, step.record, error))
                 break
         changes, end = batch.changes(), _end(records, poison)
-        if changes or end - self._checkpoint >= IDLE_CHECKPOINT:
+        if changes or end - self._checkpoint >= IDLE_CHECKPOINT or self._is_due():
             await self._commit(views, changes, end)
         return poison
 
@@ -150,7 +175,14 @@ class ViewWriter:
 
     async def _commit(self, views: ViewStore, changes: Sequence[Change], end: int) -> None:
         await views.commit(changes, expected=self._checkpoint, checkpoint=end)
-        self._checkpoint = end
+        self._store_at(end)
+
+    def _store_at(self, checkpoint: int) -> None:
+        self._checkpoint = checkpoint
+        self._stored_at = asyncio.get_running_loop().time()
+
+    def _is_due(self) -> bool:
+        return asyncio.get_running_loop().time() - self._stored_at >= IDLE_SECONDS
 
     async def _bury(self, poison: Poison) -> None:
         """Put the event among the dead letters. Raises it where the projection stops at it."""
@@ -163,8 +195,7 @@ class ViewWriter:
             data=poison.record.data,
             sequence=metadata.sequence,
         )
-        if self.stopped_at != metadata.sequence:
-            await self._dead_letters.put(letter)
+        await self._dead_letters.put(letter)
         if self._on_poison is OnPoison.STOP:
             raise poison
 
@@ -175,17 +206,9 @@ class ViewWriter:
         except CheckpointMoved:
             await self.reread_checkpoint(views)
             return
-        self._checkpoint = sequence
-        self._move_to(sequence)
+        self._store_at(sequence)
+        self._progress.move_to(sequence)
         logger.error("projection %s skips: %s", self._model.name, poison.error.message)
-
-    def _move_to(self, position: int) -> None:
-        self._progress.move_to(position)
-        self._forget_stop()
-
-    def _forget_stop(self) -> None:
-        if self.stopped_at is not None and self.stopped_at <= self._progress.position:
-            self.stopped_at = None
 
 
 def _end(records: Sequence[EventRecord], poison: Poison | None) -> int:

@@ -130,6 +130,10 @@ class FaultyViewStore:
     def live(self) -> bool:
         return self.inner.live
 
+    @property
+    def complete(self) -> bool:
+        return self.inner.complete
+
     async def checkpoint(self) -> int:
         self.calls.before()
         checkpoint = await self.inner.checkpoint()

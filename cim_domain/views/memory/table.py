@@ -1,8 +1,10 @@
 """The rows of one view in memory, found by key or by the value of an indexed field."""
 
+import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from heapq import nlargest, nsmallest
+from heapq import merge
+from itertools import islice
 from operator import itemgetter
 
 from attrs import define, field, frozen
@@ -11,7 +13,7 @@ from cim_domain.views.columns import Value, comparable
 from cim_domain.views.criteria import Condition, Find, Place
 from cim_domain.views.layout import ViewLayout, unfit
 from cim_domain.views.port import Change
-from cim_domain.views.yielding import Turns
+from cim_domain.views.yielding import PART, Turns
 
 _Rank = tuple[bool, Value, str]
 
@@ -77,18 +79,31 @@ class Table:
         """The views of a page in their order, and one more if there is one."""
         name = None if find.order is None else find.order.field
         after = None if find.after is None else _rank(find.after)
-        pick = nlargest if find.descending else nsmallest
         wanted = find.skip + find.limit + 1
-        found: list[tuple[_Rank, Place, Row]] = []
+        runs: list[list[tuple[_Rank, Place, Row]]] = []
         async with aclosing(self._matching(owner, find.where, find.text)) as parts:
             async for part in parts:
+                found = []
                 for key, row in part:
                     place = (None if name is None else row.values[name], key)
                     rank = _rank(place)
                     if after is None or (rank < after if find.descending else rank > after):
                         found.append((rank, place, row))
-                found = pick(wanted, found, key=itemgetter(0))
-        return [(place, row) for _, place, row in found[find.skip :]]
+                found.sort(key=itemgetter(0), reverse=find.descending)
+                runs.append(found[:wanted])
+        return await self._merged(runs, find)
+
+    async def _merged(
+        self, runs: Sequence[list[tuple[_Rank, Place, Row]]], find: Find
+    ) -> list[tuple[Place, Row]]:
+        """What is wanted of sorted runs, put together a part at a time."""
+        merged = merge(*runs, key=itemgetter(0), reverse=find.descending)
+        for skipped in range(find.skip):
+            if next(merged, None) is None:
+                return []
+            if skipped % PART == 0:
+                await asyncio.sleep(0)
+        return [(place, row) for _, place, row in islice(merged, find.limit + 1)]
 
     async def _matching(
         self, owner: str, where: Sequence[Condition], text: str

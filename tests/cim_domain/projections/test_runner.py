@@ -3,8 +3,10 @@
 import asyncio
 import contextlib
 import re
+import sqlite3
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,10 +24,11 @@ from cim_domain.projections.runner import (
     RunnerState,
     rest_after,
 )
+from cim_domain.store.decorator import EventsAround
 from cim_domain.store.memory import MemoryEvents
-from cim_domain.store.port import START, Commit
+from cim_domain.store.port import START, Commit, EventStore, Slice
 from cim_domain.testing.records import event, new_id
-from cim_domain.views.memory.database import MemoryViews
+from cim_domain.views.memory.database import MemoryStore, MemoryViews
 from cim_domain.views.port import Superseded, ViewDatabase
 from cim_domain.views.sql.database import SqlViews
 from tests.cim_domain.faulty import Calls, FaultyViews, away, until
@@ -563,3 +566,163 @@ async def test_nobody_waits_for_a_runner_that_was_told_to_stop(setting: Setting)
 
 def test_superseded_is_no_answer_to_a_client() -> None:
     assert not issubclass(Superseded, RequestError)
+
+
+# Views that were lost, or set back
+
+
+def reading_code(runner: ProjectionRunner) -> str:
+    try:
+        runner.reader(None)
+    except Unavailable as error:
+        return error.code
+    return "read"
+
+
+class Held(EventsAround):
+    """A log of which no more than so many records are read for now."""
+
+    def __init__(self, inner: EventStore, limit: int) -> None:
+        super().__init__(inner)
+        self.limit = limit
+        self.let_go = asyncio.Event()
+
+    async def follow(self, after: int = 0) -> AsyncGenerator[Slice, None]:
+        async with contextlib.aclosing(self.inner.follow(after)) as slices:
+            async for part in slices:
+                yield Slice(part.records[: self.limit], part.head)
+                if part.records:
+                    await self.let_go.wait()
+                    yield Slice(part.records[self.limit :], part.head)
+
+
+@pytest.mark.parametrize("kind", ["memory", "sqlite"])
+async def test_views_that_were_lost_are_rebuilding_up_to_where_the_log_ended_at_the_opening(
+    setting: Setting, kind: str, tmp_path: Path
+) -> None:
+    for number in range(1, 6):
+        await setting.add("a", number)
+    setting.views = MemoryViews() if kind == "memory" else SqlViews.sqlite(tmp_path / "v", "sums")
+    setting.log = held = Held(setting.log, 3)  # type: ignore[assignment]
+    runner = setting.runner()
+    await runner.open()
+    assert reading_code(runner) == "rebuilding"
+    runner.start()
+    await runner.reached(3, 5)
+    assert reading_code(runner) == "rebuilding"
+    assert runner.status.answers_from is None
+    with pytest.raises(Unavailable) as caught:
+        await runner.reading(None, 0, 5)
+    assert caught.value.code == "rebuilding"
+    await runner.stop()
+    # Also after a restart, which finds them half read.
+    again = setting.runner()
+    await again.open()
+    if kind == "sqlite":
+        assert again.position == 3
+    assert reading_code(again) == "rebuilding"
+    again.start()
+    waiting = asyncio.create_task(again.reading(None, 5, 5))
+    held.limit = 100
+    held.let_go.set()
+    assert (await waiting).sequence == 5
+    assert reading_code(again) == "read"
+    await again.stop()
+    # Complete, they are read at once, wherever the log is by now.
+    await setting.add("a", 6)
+    once_more = setting.runner()
+    await once_more.open()
+    assert reading_code(once_more) == "read"
+    await setting.views.close()
+
+
+async def test_views_of_a_log_without_events_are_read_at_once(setting: Setting) -> None:
+    runner = setting.runner()
+    await runner.open()
+    assert reading_code(runner) == "read"
+
+
+Rows = dict[str, list[tuple[Any, ...]]]
+
+
+def rows_in(path: Path) -> Rows:
+    """All that a database holds, as a replica of it that has not heard more."""
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        tables = [
+            name
+            for (name,) in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")
+        ]
+        return {name: connection.execute(f"SELECT * FROM {name}").fetchall() for name in tables}
+
+
+def set_back(path: Path, rows: Rows) -> None:
+    """Have the replica take the place of the database."""
+    with contextlib.closing(sqlite3.connect(path)) as connection, connection:
+        for name, held in rows.items():
+            connection.execute(f"DELETE FROM {name}")
+            for row in held:
+                places = ", ".join("?" * len(row))
+                connection.execute(f"INSERT INTO {name} VALUES ({places})", row)
+
+
+@pytest.mark.parametrize("idle", [False, True])
+async def test_views_that_are_set_back_are_read_on_from_there(
+    setting: Setting, tmp_path: Path, idle: bool
+) -> None:
+    setting.views = database = SqlViews.sqlite(tmp_path / "views", "sums")
+    for number in range(1, 4):
+        await setting.add("a", number)
+    async with running(setting.runner()) as runner:
+        await caught_up(runner, setting)
+    copy = rows_in(tmp_path / "views")
+    async with running(setting.runner()) as runner:
+        await setting.add("a", 4)
+        await setting.add("b", 5)
+        await caught_up(runner, setting)
+        set_back(tmp_path / "views", copy)
+        if not idle:
+            await setting.add("b", 6)
+            await caught_up(runner, setting)
+        expected = await setting.folded()
+
+        async def views() -> dict[str, tuple[int, int]]:
+            page = await runner.reader(None).find(TallyView, limit=500)
+            return {one.name: (one.total, one.events) for one in page.items}
+
+        async with asyncio.timeout(10):
+            while await views() != expected:  # noqa: ASYNC110 - nobody announces it
+                await asyncio.sleep(0)
+        assert runner.position == await setting.log.head()
+    await database.close()
+
+
+async def test_a_stop_ends_also_while_the_views_do_not_answer(
+    setting: Setting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cim_domain.projections.runner.STOPPING", 0.1)
+    runner = setting.runner()
+    await runner.open()
+    runner.start()
+    silent = asyncio.Event()
+
+    async def commit(*_: Any, **__: Any) -> None:
+        silent.set()
+        await asyncio.get_running_loop().create_future()
+
+    monkeypatch.setattr(MemoryStore, "commit", commit)
+    await setting.add("a", 1)
+    await silent.wait()
+    async with asyncio.timeout(5):
+        await runner.stop()
+
+
+async def test_events_it_has_no_use_for_are_stored_by_time_too(setting: Setting) -> None:
+    async with running(setting.runner()) as runner:
+        await setting.add("a", 1)
+        await caught_up(runner, setting)
+        await setting.rename("a", "x")
+        (model,) = setting.domain.projections.values()
+        store = await setting.views.open(model)
+        async with asyncio.timeout(10):
+            while await store.checkpoint() < 2:  # noqa: ASYNC110 - nobody announces it
+                await asyncio.sleep(0)

@@ -16,7 +16,7 @@ from cim_domain.store.memory import MemoryEvents
 from cim_domain.views.port import ViewDatabase
 from cim_domain.views.sql.database import SqlViews
 from tests.cim_domain.faulty import until
-from tests.cim_domain.tallies import Add, Added, Tallies, Tally, request
+from tests.cim_domain.tallies import Add, Added, Rename, Tallies, Tally, request
 
 
 class TallyDetail(View, name="tally", indexed=("name",)):
@@ -133,6 +133,16 @@ async def test_who_reads_their_writes_waits_for_the_version_before(log, database
     await asyncio.sleep(0)
     await add(log, 1)
     reply = await asked
+    assert (reply.problem, reply.headers) == (None, {"X-Sequence": "2"})
+
+
+async def test_a_stand_in_that_has_read_what_changed_nothing_is_not_behind(log, databases, old):
+    new = Instance(domain_of(2), log, databases[1])
+    await new.runner.open()
+    domain = domain_of(1)
+    executor = Executor(domain, log, ReplayingRepository(domain, log), source="s")
+    await executor.execute(request(domain, Rename(name="a", title="x")))
+    reply = await new.ask(X_Min_Sequence="2")
     assert (reply.problem, reply.headers) == (None, {"X-Sequence": "2"})
 
 

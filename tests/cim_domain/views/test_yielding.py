@@ -55,3 +55,31 @@ async def test_a_long_scan_finds_what_was_there_when_it_began() -> None:
     assert await scan == number
     assert await views.reader(None).count(Thing) == number + 1
     await database.close()
+
+
+async def test_skipping_many_leaves_the_loop_to_others_as_looking_at_them_does() -> None:
+    database = MemoryViews()
+    views = await database.open(things())
+    number = 20 * PART
+    await keep(views, named(*(f"{one:05}" for one in range(number))))
+    turns = 0
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    beside = asyncio.create_task(others())
+    for descending in (False, True):
+        turns = 0
+        page = await views.reader(None).find(
+            Thing, order_by="name", skip=number - 2, limit=5, descending=descending
+        )
+        last = [0, 1] if descending else [number - 2, number - 1]
+        assert [one.name for one in page.items] == sorted(
+            (f"{one:05}" for one in last), reverse=descending
+        )
+        assert turns >= 2 * number // PART
+    beside.cancel()
+    await database.close()
