@@ -63,9 +63,9 @@ def dead_letter_stream(name: str, subject: str, replicas: int = 1) -> StreamDefi
 
 @define
 class _Known:
-    """The letters of one consumer: where each is, by its message's subject and sequence."""
+    """The letters of one consumer: where each is, by its id."""
 
-    places: dict[tuple[str, str], int] = field(factory=dict)
+    places: dict[str, int] = field(factory=dict)
     read: int = 0
 
 
@@ -92,7 +92,7 @@ class StreamDeadLetters:
         answer = await self._publish(subject, data, headers)
         if answer.get("duplicate") and await self._is_gone(int(answer["seq"])):
             # Thrown away a moment ago, it is known to the server still.
-            await self._publish(subject, data, {**headers, _ID: str(uuid4())})
+            await self._publish(subject, data, {**headers, _ID: f"{headers[_ID]}.{uuid4().hex}"})
 
     async def count(self) -> int:
         """See `DeadLetters.count`."""
@@ -111,15 +111,18 @@ class StreamDeadLetters:
             timeout=self._timeout,
         ):  # fmt: skip
             for one in page:
-                known.places[one.headers.get(SUBJECT, ""), one.headers.get(SEQUENCE, "")] = (
-                    one.sequence
-                )
+                known.places[one.headers.get(_ID, "").partition(".")[0]] = one.sequence
             known.read = page[-1].sequence
-        place = known.places.get((_printable(letter.subject), str(letter.sequence)))
+        place = known.places.get(_id_of(letter))
         return place is not None and not await self._is_gone(place)
 
     async def _is_gone(self, sequence: int) -> bool:
         return await message_at(self._link.requests, self._stream, sequence) is None
+
+
+def _id_of(letter: DeadLetter) -> str:
+    """The same for the same message of the same consumer."""
+    return str(uuid5(NAMESPACE, f"{letter.consumer} {letter.subject} {letter.sequence}"))
 
 
 def _headers(letter: DeadLetter, max_payload: int) -> dict[str, str]:
@@ -133,7 +136,7 @@ def _headers(letter: DeadLetter, max_payload: int) -> dict[str, str]:
     }
     if letter.sequence:
         own[SEQUENCE] = str(letter.sequence)
-        own[_ID] = str(uuid5(NAMESPACE, f"{letter.consumer} {letter.subject} {letter.sequence}"))
+        own[_ID] = _id_of(letter)
     theirs = {
         f"{PREFIX}{name}" if name.startswith(_ACTS) else name: value
         for name, value in letter.headers.items()
