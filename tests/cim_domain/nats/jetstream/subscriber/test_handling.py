@@ -179,7 +179,7 @@ async def test_those_that_wait_for_their_key_are_bounded(
     monkeypatch.setattr(f"cim_domain.nats.jetstream.subscriber.{bound}", value)
     workers.gated = True
     await work.put_many(10, "hot")
-    subscriber = await workers.subscribe(concurrency=1, key=lambda one: one.subject)
+    subscriber = await workers.subscribe(concurrency=2, key=lambda one: one.subject)
     await workers.begun(1)
     while (await work.consumer())["num_ack_pending"] < 6:
         await round_trip(work.link.client)
