@@ -28,8 +28,11 @@ LONG = 3600.0
 ENDING = 5.0
 """Seconds for what is under way when the database is closed."""
 
-_GRACE = 2.0
-"""Seconds from giving something up at the database to closing its connection."""
+_GRACE = 0.5
+"""Seconds from giving something up at the database to doing so again, or to its connection."""
+
+_TRIES = 4
+"""So often it is given up at the database: between two statements, there is nothing to end."""
 
 
 @define(eq=False)
@@ -64,7 +67,7 @@ class _Work(Generic[T]):
 
     def give_up(self) -> None:
         """Have it end soon, and return when it has; blocks."""
-        for end in (self._backend.interrupt, self._backend.cut):
+        for end in (*[self._backend.interrupt] * _TRIES, self._backend.cut):
             with self._lock:
                 self._given_up.set()
                 if self._thread is None:
