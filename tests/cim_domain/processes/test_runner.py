@@ -592,7 +592,10 @@ async def test_one_without_its_stream_has_no_health_to_tell(town: Town) -> None:
 
 
 async def test_one_that_gets_no_messages_is_degraded_and_says_why(town: Town) -> None:
-    runner = await town.run(Echo())
+    echo = Echo()
+    runner = await town.run(echo)
+    await town.rename("a")
+    await until(lambda: bool(echo.seen))
     runner._subscriber._trouble = "the server is away"
     status, found = await facts(runner)
     assert (status, found["error"]) == (HealthStatus.DEGRADED, "the server is away")
