@@ -67,15 +67,25 @@ class _Work(Generic[T]):
 
     def give_up(self) -> None:
         """Have it end soon, and return when it has; blocks."""
-        for end in (*[self._backend.interrupt] * _TRIES, self._backend.cut):
-            with self._lock:
-                self._given_up.set()
-                if self._thread is None:
-                    return
-                with suppress(Exception):
-                    end(self._thread)
+        for _ in range(_TRIES):
+            if not self._end_by(self._backend.interrupt):
+                break
             if self._ended.wait(_GRACE):
                 return
+        self._end_by(self._backend.cut)
+
+    def _end_by(self, end: Callable[[int], None]) -> bool:
+        """Whether the database has heard of it, or need not, for it is over."""
+        with self._lock:
+            self._given_up.set()
+            if self._thread is None:
+                self._ended.set()
+                return True
+            try:
+                end(self._thread)
+            except Exception:  # noqa: BLE001 - it may be away, which is why it is given up
+                return False
+        return True
 
 
 @define(eq=False)
