@@ -30,6 +30,9 @@ EXPIRES = 6
 PULL_IS_FULL = "Message Size Exceeds MaxBytes"
 """What the server says, with status 409, when a pull's bytes do not hold the next message."""
 
+PULL_IS_DONE = "Batch Completed"
+"""What it says, with status 409, when a pull that is bounded in bytes has all its messages."""
+
 _DELIVERY = "$JS.ACK."
 _PATIENCE = 2.2
 _LEAVING = 2.0
@@ -149,7 +152,7 @@ class Pull:
         else:
             headers = message.headers or {}
             status = headers.get("Status")
-            if status == "408" or headers.get("Description") == PULL_IS_FULL:
+            if status == "408" or headers.get("Description") in {PULL_IS_FULL, PULL_IS_DONE}:
                 self._asked -= int(headers.get("Nats-Pending-Messages", "0"))
             elif status != "100":
                 self._broken = True
