@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 import typer
 from attrs import field, frozen
 
+from cim_domain.cli.exit_codes import INTERRUPTED, REFUSED, USAGE, Refused, exit_code
 from cim_domain.cli.log_setup import configure_logging
 from cim_domain.cli.output import Output
 from cim_domain.client import TIMEOUT, DomainClient
@@ -20,7 +21,6 @@ from cim_domain.errors import (
     ConfigurationError,
     Failed,
     LoadError,
-    ModelError,
     RequestError,
     Unavailable,
 )
@@ -32,26 +32,12 @@ from cim_domain.nats.server.embedded import find_url
 from cim_domain.store.jetstream import JetStreamEvents
 from cim_domain.store.port import EventStore
 
-OK = 0
-REFUSED = 1
-USAGE = 2
-UNREACHABLE = 3
-INTERRUPTED = 130
-
 RETRY = 1.0
 """Seconds for which a request that found no service is sent again: one may be starting."""
 
 
 CONNECT = 2.0
 """Seconds in which a server must answer, unless configured or said otherwise."""
-
-
-class Usage(CimError):
-    """The command was called with something that it cannot take."""
-
-
-class Refused(Exception):
-    """Ends a command whose result has been written, with the exit code `REFUSED`."""
 
 
 @frozen
@@ -152,13 +138,6 @@ class Session:
         raise typer.Exit(exit_code(error)) from None
 
 
-def exit_code(error: CimError) -> int:
-    """What a command that ends with this error tells its shell."""
-    if isinstance(error, ConfigurationError | ModelError | Usage):
-        return USAGE
-    return UNREACHABLE if isinstance(error, Unavailable) else REFUSED
-
-
 def as_dict(error: CimError) -> dict[str, Any]:
     """An error for programs: ``{code, message, details}``."""
     if isinstance(error, RequestError):
@@ -168,8 +147,3 @@ def as_dict(error: CimError) -> dict[str, Any]:
     else:
         code = "usage" if exit_code(error) == USAGE else "failed"
     return {"code": code, "message": str(error), "details": {}}
-
-
-def usage(problem: str) -> NoReturn:
-    """End the command over what it was called with."""
-    raise Usage(problem)

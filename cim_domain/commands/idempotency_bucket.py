@@ -11,10 +11,10 @@ from random import random
 from time import monotonic
 from typing import TypeVar
 
+from cim_domain.backoff import Backoff
 from cim_domain.commands.idempotency import KEPT, LARGEST, idempotency_key
 from cim_domain.errors import Busy, Unavailable
 from cim_domain.model.metadata import Metadata
-from cim_domain.nats.config.backoff import Backoff
 from cim_domain.nats.connection.link import Link
 from cim_domain.nats.jetstream.api import STREAM_NOT_FOUND, ApiError
 from cim_domain.nats.jetstream.bloom_filter import RotatingBloomFilter

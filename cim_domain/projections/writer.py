@@ -13,8 +13,8 @@ from cim_domain.model.domain import Domain
 from cim_domain.model.projection import ProjectionModel, Projector
 from cim_domain.model.records import EventRecord
 from cim_domain.model.subjects import Subjects
-from cim_domain.projections.batch import Batch, Step, rows_of, step_of
 from cim_domain.projections.progress import Progress
+from cim_domain.projections.row_changes import Batch, Step, rows_of, step_of
 from cim_domain.projections.status import OnPoison
 from cim_domain.views.layout import UNFIT
 from cim_domain.views.port import Change, CheckpointMoved, Superseded, ViewStore

@@ -1,5 +1,6 @@
 """`cancel`: a scheduled command that shall never be done."""
 
+from cim_domain.cli.exit_codes import Refused
 from cim_domain.cli.options import (
     Config,
     DataDirectory,
@@ -13,7 +14,7 @@ from cim_domain.cli.options import (
 )
 from cim_domain.cli.reading.domain import read_domain_name
 from cim_domain.cli.rendering.command_status import show_found
-from cim_domain.cli.session import Refused, Session
+from cim_domain.cli.session import Session
 
 
 def cancel(

@@ -15,9 +15,10 @@ from cim_domain.cli.doctor.examination import (
 )
 from cim_domain.cli.doctor.findings import Finding, lines, report, worst
 from cim_domain.cli.doctor.views_file import views_file
+from cim_domain.cli.exit_codes import UNREACHABLE, Refused
 from cim_domain.cli.options import Config, DataDirectory, Debug, Json, Timeout, Url
 from cim_domain.cli.reading.domain import read_domain_name
-from cim_domain.cli.session import UNREACHABLE, Refused, Session
+from cim_domain.cli.session import Session
 from cim_domain.errors import Unavailable
 from cim_domain.model.subjects import Subjects
 from cim_domain.nats.config.settings import NatsSettings

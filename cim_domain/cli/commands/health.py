@@ -8,10 +8,11 @@ import orjson
 import typer
 from nats.aio.msg import Msg
 
+from cim_domain.cli.exit_codes import Refused
 from cim_domain.cli.options import Config, DataDirectory, Debug, Json, Timeout, Url
 from cim_domain.cli.reading.domain import read_domain_name
 from cim_domain.cli.rendering.tables import health_report
-from cim_domain.cli.session import RETRY, Refused, Session
+from cim_domain.cli.session import RETRY, Session
 from cim_domain.client import TIMEOUT, DomainClient, NoAnswer
 from cim_domain.model.subjects import Subjects
 from cim_domain.nats.connection.link import Link

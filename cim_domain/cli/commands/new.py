@@ -13,9 +13,10 @@ import typer
 from rich.text import Text
 
 from cim_domain.cli.escaping import escaped
+from cim_domain.cli.exit_codes import usage
 from cim_domain.cli.options import Debug, Json
 from cim_domain.cli.places import find_code_in
-from cim_domain.cli.session import Session, usage
+from cim_domain.cli.session import Session
 from cim_domain.model.discovery import READ_SIDE, WRITE_SIDE, names_in
 from cim_domain.model.subjects import require_name
 

@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from cim_domain.cli.exit_codes import Refused
 from cim_domain.cli.options import (
     LARGEST,
     Config,
@@ -18,7 +19,7 @@ from cim_domain.cli.options import (
 )
 from cim_domain.cli.reading.subject import read_payload, read_subject
 from cim_domain.cli.rendering.tables import error_rows, facts, result
-from cim_domain.cli.session import Refused, Session
+from cim_domain.cli.session import Session
 from cim_domain.client import NoAnswer
 from cim_domain.errors import RequestError
 

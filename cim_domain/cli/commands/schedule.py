@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from cim_domain.cli.exit_codes import usage
 from cim_domain.cli.options import (
     CommandId,
     Config,
@@ -21,7 +22,7 @@ from cim_domain.cli.options import (
 from cim_domain.cli.reading.moments import read_after, read_at
 from cim_domain.cli.reading.subject import id_text, read_payload, read_subject
 from cim_domain.cli.rendering.command_status import show_found
-from cim_domain.cli.session import Session, usage
+from cim_domain.cli.session import Session
 from cim_domain.wire.codec import write_time
 
 

@@ -5,6 +5,7 @@ from uuid import UUID
 
 import typer
 
+from cim_domain.cli.exit_codes import Refused
 from cim_domain.cli.options import (
     CommandId,
     Config,
@@ -20,7 +21,7 @@ from cim_domain.cli.options import (
 )
 from cim_domain.cli.reading.subject import id_text, read_payload, read_subject
 from cim_domain.cli.rendering.tables import outcome_panel
-from cim_domain.cli.session import Refused, Session
+from cim_domain.cli.session import Session
 
 
 def send(

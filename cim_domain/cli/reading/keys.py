@@ -2,7 +2,7 @@
 
 import orjson
 
-from cim_domain.cli.session import usage
+from cim_domain.cli.exit_codes import usage
 from cim_domain.identity import aggregate_id, canonical_id
 
 

@@ -3,7 +3,7 @@
 import re
 from datetime import UTC, datetime, timedelta
 
-from cim_domain.cli.session import usage
+from cim_domain.cli.exit_codes import usage
 from cim_domain.wire.codec import read_time
 
 _LENGTH = re.compile(r"(\d{1,12}(?:\.\d{1,6})?)([smhd]?)")

@@ -8,8 +8,8 @@ from uuid import UUID
 
 import orjson
 
+from cim_domain.cli.exit_codes import usage
 from cim_domain.cli.reading.domain import read_domain_name
-from cim_domain.cli.session import usage
 from cim_domain.errors import ModelError
 from cim_domain.model.subjects import Subjects
 

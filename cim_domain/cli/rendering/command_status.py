@@ -5,8 +5,9 @@ from typing import Any
 from rich.text import Text
 
 from cim_domain.cli.escaping import escaped
+from cim_domain.cli.exit_codes import Refused
 from cim_domain.cli.rendering.tables import facts, outcome_panel, status
-from cim_domain.cli.session import Refused, Session
+from cim_domain.cli.session import Session
 from cim_domain.wire.codec import write_time
 from cim_domain.wire.command_status import CommandStatus
 

@@ -29,9 +29,9 @@ from pydantic_settings import (
 )
 
 from cim_domain.errors import ConfigurationError
-from cim_domain.nats.config.backoff import Reconnect
 from cim_domain.nats.config.files import private_file, readable_file
 from cim_domain.nats.config.problems import lines, shown
+from cim_domain.nats.config.reconnect import Reconnect
 from cim_domain.nats.config.sources import file_section, url_variable, with_urls
 from cim_domain.nats.config.urls import ServerUrl, redacted, server_url
 

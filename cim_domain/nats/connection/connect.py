@@ -17,8 +17,8 @@ import nats.errors
 from nats.aio.client import DEFAULT_PENDING_SIZE, Server
 
 from cim_domain.errors import ConfigurationError, Unavailable
-from cim_domain.nats.config.backoff import Reconnect
 from cim_domain.nats.config.problems import shown
+from cim_domain.nats.config.reconnect import Reconnect
 from cim_domain.nats.config.settings import NatsSettings
 from cim_domain.nats.config.urls import ServerUrl, server_url
 from cim_domain.nats.connection.authentication import identity_options, tls_context

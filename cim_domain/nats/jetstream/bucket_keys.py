@@ -7,8 +7,8 @@ from contextlib import aclosing, suppress
 from random import random
 from typing import Any
 
+from cim_domain.backoff import Backoff
 from cim_domain.errors import RequestError, Unavailable
-from cim_domain.nats.config.backoff import Backoff
 from cim_domain.nats.connection.events import ConnectionChange
 from cim_domain.nats.connection.link import Link
 from cim_domain.nats.jetstream.api import ApiError, call

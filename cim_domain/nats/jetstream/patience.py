@@ -8,8 +8,8 @@ from typing import TypeVar
 
 from attrs import field, frozen
 
+from cim_domain.backoff import Backoff
 from cim_domain.errors import Busy, Unavailable
-from cim_domain.nats.config.backoff import Backoff
 from cim_domain.nats.connection.requests import NoAnswer
 from cim_domain.nats.jetstream.api import STREAM_NOT_FOUND, ApiError
 

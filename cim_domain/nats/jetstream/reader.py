@@ -15,8 +15,8 @@ import nats.errors
 from attrs import frozen
 from nats.aio.msg import Msg
 
+from cim_domain.backoff import Backoff
 from cim_domain.errors import Unavailable
-from cim_domain.nats.config.backoff import Backoff
 from cim_domain.nats.connection.link import Link
 from cim_domain.nats.jetstream.api import NANOSECONDS, ApiError, call
 from cim_domain.nats.jetstream.delivery import read_delivery

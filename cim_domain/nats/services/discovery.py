@@ -22,7 +22,8 @@ from nats.micro.service import (
 )
 
 from cim_domain.nats.connection.link import Link
-from cim_domain.nats.services.responder import QUEUE, Responder, may_reply
+from cim_domain.nats.services.reply_subjects import may_reply
+from cim_domain.nats.services.responder import QUEUE, Responder
 
 
 class Discovery:

@@ -20,6 +20,7 @@ from cim_domain.nats.connection.lazy_headers import LazyHeaders
 from cim_domain.nats.connection.limits import check_sizes
 from cim_domain.nats.connection.link import Link
 from cim_domain.nats.connection.publications import header_block
+from cim_domain.nats.services.reply_subjects import may_reply
 
 logger = logging.getLogger("cim_domain.nats")
 
@@ -73,15 +74,6 @@ class Statistics:
     errors: int = 0
     processing_time: int = 0
     last_error: str = ""
-
-
-def may_reply(reply: str, guarded: str) -> bool:
-    """Whether a client may name this subject for the reply to what it sends.
-
-    A service may publish where its clients may not: to JetStream's API and to what `guarded` begins
-    with. Its replies must not become a way there.
-    """
-    return not reply.startswith("$") and not (guarded and reply.startswith(guarded))
 
 
 class Responder:

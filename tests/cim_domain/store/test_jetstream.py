@@ -11,9 +11,9 @@ import pytest
 from attrs import evolve
 from nats.aio.msg import Msg
 
+from cim_domain.backoff import Backoff
 from cim_domain.errors import Busy, Failed, Unavailable
 from cim_domain.model.subjects import Subjects
-from cim_domain.nats.config.backoff import Backoff
 from cim_domain.nats.config.settings import NatsSettings, load_settings
 from cim_domain.nats.connection.connect import round_trip
 from cim_domain.nats.connection.events import ConnectionChange

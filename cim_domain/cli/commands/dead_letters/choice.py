@@ -4,10 +4,10 @@ from typing import Annotated
 
 import typer
 
+from cim_domain.cli.exit_codes import usage
 from cim_domain.cli.options import (
     LARGEST,
 )
-from cim_domain.cli.session import usage
 from cim_domain.nats.jetstream.dead_letter_box import CONSUMER_NAME
 
 Letter = Annotated[

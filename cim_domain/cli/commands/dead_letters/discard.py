@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from cim_domain.cli.commands.dead_letters.choice import All, Consumer, Letters, check_choice
+from cim_domain.cli.exit_codes import Refused, usage
 from cim_domain.cli.options import (
     Config,
     DataDirectory,
@@ -16,7 +17,7 @@ from cim_domain.cli.options import (
     Url,
 )
 from cim_domain.cli.reading.domain import read_domain_name
-from cim_domain.cli.session import Refused, Session, usage
+from cim_domain.cli.session import Session
 
 
 def discard(

@@ -7,6 +7,7 @@ from typing import Any
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from cim_domain.cli.commands.dead_letters.choice import All, Consumer, Letters, check_choice
+from cim_domain.cli.exit_codes import Refused
 from cim_domain.cli.options import (
     Config,
     DataDirectory,
@@ -17,7 +18,7 @@ from cim_domain.cli.options import (
     Url,
 )
 from cim_domain.cli.reading.domain import read_domain_name
-from cim_domain.cli.session import Refused, Session
+from cim_domain.cli.session import Session
 from cim_domain.client import DomainClient
 from cim_domain.errors import NotFound, RequestError
 from cim_domain.nats.connection.requests import NoAnswer

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cim_domain.errors import ConfigurationError, Unavailable
-from cim_domain.nats.config.backoff import Reconnect
+from cim_domain.nats.config.reconnect import Reconnect
 from cim_domain.nats.config.settings import load_settings
 from cim_domain.nats.connection.connect import (
     ConnectionChange,

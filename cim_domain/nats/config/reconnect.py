@@ -6,8 +6,6 @@ from pydantic import Field, model_validator
 
 from cim_domain.backoff import Backoff
 
-__all__ = ["Backoff", "Reconnect"]
-
 
 class Reconnect(Backoff):
     """How a lost connection is taken up again."""
