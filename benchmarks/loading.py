@@ -168,7 +168,7 @@ async def _recall(repository: Repository, model: AggregateModel, histories: Hist
 @contextmanager
 def _peers(stage: Stage) -> Iterator[Any]:
     """How the peer loads the same, without and with snapshots, and the aggregate's id."""
-    from benchmarks import peer  # noqa: PLC0415 - it may not be installed
+    from benchmarks.peers import eventsourcing as peer  # noqa: PLC0415 - it may not be installed
 
     directory = stage.new_directory("peer")
     plain = peer.PeerFlakes(env=dict(peer.sqlite(directory)))

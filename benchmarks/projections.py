@@ -43,7 +43,9 @@ async def rebuild(stage: Stage) -> list[Row]:
     """Row 9."""
     if stage.no_peer:
         return [FOLLOWER.skipped(stage.no_peer)]
-    from benchmarks.peer_projections import FollowedLog  # noqa: PLC0415 - it may not be installed
+    from benchmarks.peers.eventsourcing_projections import (  # noqa: PLC0415 - may be absent
+        FollowedLog,
+    )
 
     ours, theirs = [], []
     log = FollowedLog(stage.new_directory("peer"), stage.size(200, 20), EVENTS_EACH)
@@ -62,11 +64,11 @@ async def own_writes(stage: Stage) -> list[Row]:
     """Row 10."""
     if stage.no_peer:
         return [OWN_WRITES.skipped(stage.no_peer)]
-    from benchmarks import peer_projections  # noqa: PLC0415 - it may not be installed
+    from benchmarks.peers import eventsourcing_projections  # noqa: PLC0415 - may be absent
 
     ours, theirs = [], []
     per_round = stage.size(200, 20)
-    with peer_projections.running(stage.new_directory("peer")) as runner:
+    with eventsourcing_projections.running(stage.new_directory("peer")) as runner:
         async with (
             stage.running() as at,
             DomainClient.open(DOMAIN, load_settings(), url=at.url) as client,

@@ -90,7 +90,7 @@ class _Peer:
     """The peer's rate, measured in a thread while nothing else is asked for."""
 
     def __init__(self, stage: Stage) -> None:
-        from benchmarks.peer import Commands  # noqa: PLC0415 - it may not be installed
+        from benchmarks.peers.eventsourcing import Commands  # noqa: PLC0415 - it may not be installed
 
         self._commands = Commands(stage.new_directory("peer"))
 

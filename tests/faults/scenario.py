@@ -13,11 +13,11 @@ from cim_domain.model.records import EventRecord
 from cim_domain.service.runner import ENDED
 from cim_domain.store.jetstream import JetStreamEvents
 from cim_domain.testing.records import all_of
-from tests.faults.checker import Violation, check
 from tests.faults.faults import Fault
-from tests.faults.folding import check_views
-from tests.faults.history import History
-from tests.faults.resolving import REST, resolve
+from tests.faults.verdict.checker import Violation, check
+from tests.faults.verdict.folding import check_views
+from tests.faults.verdict.history import History
+from tests.faults.verdict.resolving import REST, resolve
 from tests.faults.wire import Progress, Wire
 from tests.faults.workload import Workload
 from tests.faults.world import Plan, World, at_rest, named_points, world

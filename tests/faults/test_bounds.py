@@ -14,8 +14,8 @@ from cim_domain.model.subjects import Subjects
 from cim_domain.nats.config.settings import load_settings
 from cim_domain.nats.connection.link import Link
 from cim_domain.testing.server import throwaway_server
-from tests.faults.history import Sent
 from tests.faults.instances import ROOT
+from tests.faults.verdict.history import Sent
 from tests.faults.wire import Progress, Wire
 
 OWNER = """

@@ -16,10 +16,10 @@ from cim_domain.views.memory.database import MemoryViews
 from cim_domain.views.port import Change
 from cim_domain.wire.outcome import Outcome
 from tests.cim_domain.tallies import TallyView, numbered
-from tests.faults.checker import check
 from tests.faults.domain import faults_domain
-from tests.faults.folding import check_views, fold
-from tests.faults.history import Attempt, History, Reply, Sent
+from tests.faults.verdict.checker import check
+from tests.faults.verdict.folding import check_views, fold
+from tests.faults.verdict.history import Attempt, History, Reply, Sent
 
 DOMAIN = faults_domain()
 

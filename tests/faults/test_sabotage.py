@@ -22,15 +22,15 @@ from cim_domain.service.settings import ServiceSettings, load_service_settings
 from cim_domain.store.jetstream import JetStreamEvents
 from cim_domain.store.port import EventStore
 from cim_domain.testing.records import all_of
-from tests.faults.checker import check
 from tests.faults.domain import faults_domain
-from tests.faults.resolving import resolve
 from tests.faults.sabotage import (
     ForgetfulEvents,
     RepeatingEvents,
     StubbornEvents,
     UncheckedEvents,
 )
+from tests.faults.verdict.checker import check
+from tests.faults.verdict.resolving import resolve
 from tests.faults.wire import Progress, Wire
 from tests.faults.workload import Workload
 

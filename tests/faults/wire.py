@@ -14,7 +14,7 @@ from cim_domain.nats.connection.events import ConnectionChange
 from cim_domain.nats.connection.link import Link
 from cim_domain.wire.codec import COMMAND_ID, ERROR_CODE, EXPECTED_VERSION, MESSAGE_ID
 from cim_domain.wire.command_status import status_key
-from tests.faults.history import Attempt, Kind, Reply, Sent
+from tests.faults.verdict.history import Attempt, Kind, Reply, Sent
 
 _PAUSE = 0.05
 

@@ -10,7 +10,7 @@ import orjson
 from attrs import define, field
 
 from cim_domain import Domain
-from tests.faults.history import History, Kind, Sent
+from tests.faults.verdict.history import History, Kind, Sent
 from tests.faults.wire import Wire
 
 PATIENCE = 2.0

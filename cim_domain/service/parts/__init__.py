@@ -1,1 +1,1 @@
-"""What a service is made of, a part a file: its start and stop, its health, its replays."""
+"""What a service is made of, a part a file; `Service._start` puts them together."""

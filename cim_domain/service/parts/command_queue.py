@@ -9,9 +9,9 @@ from cim_domain.command_queue.status_store import StatusStore
 from cim_domain.command_queue.stream import command_stream
 from cim_domain.command_queue.worker import DEAD_LETTERS, QueueWorker
 from cim_domain.endpoints.commands import OwnCommand
-from cim_domain.endpoints.consumer_replays import SubmissionReplay
 from cim_domain.endpoints.queries import OwnQuery
-from cim_domain.endpoints.replay import Replay
+from cim_domain.endpoints.replay_by_kind import SubmissionReplay
+from cim_domain.endpoints.replay_routing import Replay
 from cim_domain.nats.jetstream.buckets import Bucket, bucket_stream
 from cim_domain.nats.jetstream.streams import ensure_stream
 from cim_domain.observability.health import HealthCheck

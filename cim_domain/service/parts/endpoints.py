@@ -6,10 +6,10 @@ from contextlib import AsyncExitStack
 from attrs import define, field
 
 from cim_domain.endpoints.commands import CONSUMER, CommandHandler
-from cim_domain.endpoints.consumer_replays import CommandReplay
 from cim_domain.endpoints.health import HealthHandler
 from cim_domain.endpoints.queries import Answerer, QueryHandler
-from cim_domain.endpoints.replay import Replay, ReplayHandler
+from cim_domain.endpoints.replay_by_kind import CommandReplay
+from cim_domain.endpoints.replay_routing import Replay, ReplayHandler
 from cim_domain.nats.connection.connect import round_trip
 from cim_domain.nats.jetstream.dead_letter_box import DeadLetterBox
 from cim_domain.nats.services.discovery import Discovery

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from attrs import frozen
 
 from cim_domain.dead_letters import DeadLetters
-from cim_domain.endpoints.replay import Replay
+from cim_domain.endpoints.replay_routing import Replay
 from cim_domain.model.domain import Domain
 from cim_domain.model.metadata import Clock
 from cim_domain.model.subjects import Subjects

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 
 from attrs import define, field
 
-from cim_domain.endpoints.consumer_replays import ProcessReplay
-from cim_domain.endpoints.replay import Replay
+from cim_domain.endpoints.replay_by_kind import ProcessReplay
+from cim_domain.endpoints.replay_routing import Replay
 from cim_domain.observability.health import HealthCheck
 from cim_domain.processes.runner import ProcessRunner
 from cim_domain.service.parts.part import Context, Part

@@ -5,8 +5,8 @@ from functools import partial
 
 from attrs import define, field
 
-from cim_domain.endpoints.consumer_replays import ProjectionReplay
-from cim_domain.endpoints.replay import Replay
+from cim_domain.endpoints.replay_by_kind import ProjectionReplay
+from cim_domain.endpoints.replay_routing import Replay
 from cim_domain.observability.health import HealthCheck, look_at_projection
 from cim_domain.projections.runner import ProjectionRunner
 from cim_domain.service.parts.part import Context, Part

@@ -17,7 +17,7 @@ from cim_domain.commands.decisions import CommandRequest
 from cim_domain.commands.executor import Executor
 from cim_domain.commands.repository import ReplayingRepository
 from cim_domain.dead_letters import DeadLetter, MemoryDeadLetters
-from cim_domain.endpoints.consumer_replays import ProjectionReplay
+from cim_domain.endpoints.replay_by_kind import ProjectionReplay
 from cim_domain.errors import Busy, Failed, Invalid, NotFound, RequestError, Unavailable
 from cim_domain.model.subjects import Subjects
 from cim_domain.model.view import Views

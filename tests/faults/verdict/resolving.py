@@ -6,7 +6,7 @@ from cim_domain.client import DomainClient
 from cim_domain.errors import RequestError, Unavailable
 from cim_domain.nats.jetstream.api import ApiError, call
 from cim_domain.wire.command_status import CommandStatus
-from tests.faults.history import UNAVAILABLE, Attempt, History, Reply, Sent
+from tests.faults.verdict.history import UNAVAILABLE, Attempt, History, Reply, Sent
 from tests.faults.wire import Wire
 from tests.faults.workload import PATIENCE, PAUSE
 

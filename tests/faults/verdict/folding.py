@@ -6,7 +6,7 @@ from cim_domain import Domain, View
 from cim_domain.model.projection import ProjectionModel
 from cim_domain.model.records import EventRecord
 from cim_domain.views.port import RowKey, ViewDatabase
-from tests.faults.checker import Violation
+from tests.faults.verdict.checker import Violation
 from tests.faults.world import last_of
 
 Folded = dict[type[View], dict[RowKey, View]]

@@ -15,7 +15,7 @@ from eventsourcing.projection import Projection, ProjectionRunner
 from eventsourcing.sqlite import SQLiteTrackingRecorder
 from eventsourcing.system import Leader, ProcessApplication
 
-from benchmarks.peer import PeerFlake, PeerFlakes, history, sqlite
+from benchmarks.peers.eventsourcing import PeerFlake, PeerFlakes, history, sqlite
 
 PATIENCE = 60.0
 

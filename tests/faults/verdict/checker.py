@@ -19,7 +19,7 @@ from cim_domain.model.aggregate import AggregateModel
 from cim_domain.model.metadata import Metadata, utc_now
 from cim_domain.model.records import EventRecord
 from cim_domain.store.port import Limits
-from tests.faults.history import History, Reply, Sent
+from tests.faults.verdict.history import History, Reply, Sent
 
 Kind = Literal["lost", "doubled", "order", "phantom", "gap", "reply", "decision", "stale", "view"]
 

@@ -12,7 +12,7 @@ from attrs import field, frozen
 from cim_domain.command_queue.worker import QueueWorker, is_final
 from cim_domain.dead_letters import DeadLetter, DeadLetters
 from cim_domain.endpoints.commands import CommandHandler
-from cim_domain.endpoints.replay import Settled
+from cim_domain.endpoints.replay_routing import Settled
 from cim_domain.errors import Failed, Unavailable
 from cim_domain.identity import NAMESPACE
 from cim_domain.model.domain import Domain
@@ -46,7 +46,7 @@ class CommandReplay:
     _handler: CommandHandler
 
     async def __call__(self, letter: StoredLetter) -> Settled:
-        """See `cim_domain.endpoints.replay.Replay`."""
+        """See `cim_domain.endpoints.replay_routing.Replay`."""
         found = _whole(letter)
         _require_subject(found.subject, self._subjects.commands)
         made_id = uuid5(NAMESPACE, f"{letter.letter.consumer} {letter.sequence} {letter.time}")
@@ -65,7 +65,7 @@ class SubmissionReplay:
     _runner: QueueWorker
 
     async def __call__(self, letter: StoredLetter) -> Settled:
-        """See `cim_domain.endpoints.replay.Replay`."""
+        """See `cim_domain.endpoints.replay_routing.Replay`."""
         found = _whole(letter)
         _require_subject(found.subject, self._subjects.submissions)
         received = Received(
@@ -83,7 +83,7 @@ class ProcessReplay:
     _runner: ProcessRunner
 
     async def __call__(self, letter: StoredLetter) -> Settled:
-        """See `cim_domain.endpoints.replay.Replay`."""
+        """See `cim_domain.endpoints.replay_routing.Replay`."""
         await self._runner.replay(await _event(self._link, self._subjects, letter.letter))
         return Settled()
 
@@ -109,7 +109,7 @@ class ProjectionReplay:
     _closing: asyncio.Event = field(factory=asyncio.Event, init=False)
 
     async def __call__(self, letter: StoredLetter) -> Settled:
-        """See `cim_domain.endpoints.replay.Replay`."""
+        """See `cim_domain.endpoints.replay_routing.Replay`."""
         sequence = letter.letter.sequence
         async with self._one_at_a_time:
             if self._runner.position < sequence:

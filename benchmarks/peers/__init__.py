@@ -1,0 +1,1 @@
+"""The peers that the kit is measured beside, at the same work."""
