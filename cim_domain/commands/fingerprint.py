@@ -1,178 +1,165 @@
 """What a state depends on, as a short text: another text, and a stored state is not to be trusted.
 
-That is the code which leads to the state, as far as it can be seen: the `@evolves` methods, and of
-the same top-level package the functions, methods, classes and constants that these mention, and so
-on. What is not seen is the code of other packages, what is found by a name made at run time, and
-files; whoever changes one of these so that states change removes the bucket of the snapshots.
+That is the source of every module of the domain that leads from stored bytes to a state: those of
+the aggregate, its events, their upcasters and bases, and whatever modules these import or mention,
+and so on; of packages that are installed from elsewhere, the modules that those import themselves.
+What is found by a name made at run time is not seen, and files are not: whoever changes one of
+these so that states change removes the snapshots, or gives the aggregate a `snapshot_version`.
 """
 
-import inspect
-import re
+import ast
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from enum import Enum
-from functools import cached_property
+from functools import lru_cache
 from hashlib import blake2b
-from types import CodeType, FunctionType
-from typing import Any, get_args, get_type_hints
-
-import attrs
-from pydantic import BaseModel
+from importlib.util import find_spec, module_from_spec, resolve_name
+from pathlib import PurePath
+from types import ModuleType
+from typing import Any
+from uuid import uuid4
+from weakref import WeakKeyDictionary
 
 from cim_domain.model.aggregate import AggregateModel
 
-_CONSTANT = (bool, int, float, str, bytes, type(None), type(...))
+_KIT = __name__.partition(".")[0]
+_ELSEWHERE = {"site-packages", "dist-packages"}
+_LAYERS = 10
+
+_without_source: WeakKeyDictionary[type, str] = WeakKeyDictionary()
+"""What stands for the source of a class that has none, while this process runs."""
 
 
 def fingerprint(model: AggregateModel) -> str:
-    """32 hexadecimal digits, the same in every process that runs the same code."""
-    reached = _Reached(model.cls.__module__.partition(".")[0])
-    reached.add_class(model.cls)
+    """32 hexadecimal digits, the same in every process that runs the same code.
+
+    Code that has no source, as what was typed in, is the same only while it runs.
+    """
+    version = model.cls.snapshot_version
+    if version is not None:
+        return _digest([model.name, repr(version)])
+    parts: list[str] = []
+    for name, source in sorted(_sources(model).items()):
+        here = _without_source.setdefault(model.cls, str(uuid4())) if source is None else source
+        parts += [name, here]
+    return _digest(parts)
+
+
+def _sources(model: AggregateModel) -> dict[str, str | None]:
+    """The source of each module that is reached, by name."""
+    found: dict[str, str | None] = {}
+    own = {model.cls.__module__.partition(".")[0]}
+    waiting = list(_beginnings(model))
+    while waiting:
+        module = waiting.pop()
+        name = module.__name__
+        top = name.partition(".")[0]
+        if name in found or top == _KIT or top in sys.stdlib_module_names - own:
+            continue
+        ours = top in own or not _ELSEWHERE.intersection(PurePath(_file(module)).parts)
+        source = _source(module, compiled=ours)
+        if ours:
+            found[name] = source
+            waiting += [*_mentioned(module), *_imported(module, source)]
+        elif source is not None:
+            found[name] = source
+    return found
+
+
+def _beginnings(model: AggregateModel) -> Iterator[ModuleType]:
+    yield from _modules_of(model.cls)
     for event, handler in model.events.items():
-        reached.add_class(event)
-        reached.parts.add(repr((event.message_type, event.schema_version, handler.name)))
-        reached.add_function(handler.function)
-    reached.add_mentioned_methods()
-    # Byte code differs from one version of Python to the next.
-    parts = [repr(sys.version_info[:2]), *sorted(reached.parts)]
-    return blake2b("\n".join(parts).encode(), digest_size=16).hexdigest()
+        yield from _modules_of(event)
+        yield from _modules_of(handler.function)
+        for upcaster in event.upcasters.values():
+            yield from _modules_of(upcaster)
 
 
-class _Reached:
-    """Code that was come upon, beginning with the methods that make the state."""
-
-    def __init__(self, package: str) -> None:
-        self.parts: set[str] = set()
-        self._package = package
-        self._classes: dict[type, None] = {}
-        self._functions: dict[FunctionType, None] = {}
-        self._names: set[str] = set()
-
-    def add_class(self, cls: Any) -> None:
-        """A class's fields and theirs; its methods only once they are mentioned."""
-        if not isinstance(cls, type) or cls in self._classes or not self._ours(cls):
-            return
-        self._classes[cls] = None
-        name = f"{cls.__module__}.{cls.__qualname__}"
-        if issubclass(cls, Enum):
-            self.parts.add(repr((name, [(one.name, repr(one.value)) for one in cls])))
-        for field, default in _fields(cls):
-            self.parts.add(repr((name, field, _described(default))))
-            self._add_value(default)
-        for field, hint in _hints(cls).items():
-            self.parts.add(repr((name, field, repr(hint))))
-            self._add_hint(hint)
-        for base in cls.__bases__:
-            self.add_class(base)
-
-    def add_function(self, function: Callable[..., Any]) -> None:
-        """A function's code and all that it mentions by a name of its module or closure."""
-        if not isinstance(function, FunctionType):
-            return
-        if function in self._functions or not self._ours(function):
-            return
-        self._functions[function] = None
-        name = f"{function.__module__}.{function.__qualname__}"
-        names = set(_names(function.__code__))
-        self._names |= names
-        scope = {one: function.__globals__[one] for one in names & function.__globals__.keys()}
-        for place, cell in zip(
-            function.__code__.co_freevars, function.__closure__ or (), strict=True
-        ):
-            # Empty where the name has no value yet.
-            with suppress(ValueError):
-                scope[place] = cell.cell_contents
-        scope["(defaults)"] = function.__defaults__, function.__kwdefaults__
-        self.parts.add(repr((name, _code(function.__code__))))
-        for mentioned, value in scope.items():
-            self.parts.add(repr((name, mentioned, _described(value))))
-            self._add_value(value)
-
-    def add_mentioned_methods(self) -> None:
-        """Whatever method of a class at hand has a name that was mentioned, until there is none."""
-        known = None
-        while known != (known := (len(self._functions), len(self._classes))):
-            for cls in list(self._classes):
-                for name in sorted(self._names & cls.__dict__.keys()):
-                    for function in _functions(cls.__dict__[name]):
-                        self.add_function(function)
-
-    def _add_hint(self, hint: Any) -> None:
-        self.add_class(hint)
-        for argument in get_args(hint):
-            self._add_hint(argument)
-
-    def _add_value(self, value: Any) -> None:
-        for function in _functions(value):
-            self.add_function(function)
-        self.add_class(value if isinstance(value, type) else type(value))
-
-    def _ours(self, what: Any) -> bool:
-        module: str = getattr(what, "__module__", None) or ""
-        return module.partition(".")[0] == self._package
+def _mentioned(module: ModuleType) -> Iterator[ModuleType]:
+    """Where what has a name in a module comes from."""
+    for value in tuple(vars(module).values()):
+        yield from _modules_of(value)
 
 
-def _fields(cls: type) -> Iterator[tuple[str, Any]]:
-    """Each field and its default, or what makes it."""
-    if attrs.has(cls):
-        for one in attrs.fields(cls):
-            factory = one.default.factory if isinstance(one.default, attrs.Factory) else None  # type: ignore[arg-type]
-            yield one.name, factory or one.default
-    elif issubclass(cls, BaseModel):
-        for name, field in cls.model_fields.items():
-            yield name, field.default_factory or field.default
+def _modules_of(value: Any) -> Iterator[ModuleType]:
+    """The module that something is, or is from; of what is wrapped, those of all layers."""
+    if isinstance(value, ModuleType):
+        yield value
+    names: list[Any] = [one.__module__ for one in value.__mro__] if isinstance(value, type) else []
+    # Some things answer to any name, and some to none.
+    with suppress(Exception):
+        for _ in range(_LAYERS):
+            names += [value.__class__.__module__, getattr(value, "__module__", None)]
+            value = getattr(value, "__wrapped__", None) or getattr(value, "func", None)
+            if value is None:
+                break
+    yield from _loaded(names)
 
 
-def _hints(cls: type) -> dict[str, Any]:
+def _imported(module: ModuleType, source: str | None) -> Iterator[ModuleType]:
+    """What a module imports, wherever in it that stands; also what it takes only constants of."""
+    for node in _imports(source or ""):
+        if isinstance(node, ast.Import):
+            for one in node.names:
+                parts = one.name.split(".")
+                yield from _loaded([".".join(parts[:end]) for end in range(1, len(parts) + 1)])
+        else:
+            package = module.__package__ or ""
+            dots = "." * node.level
+            name = resolve_name(dots + (node.module or ""), package) if dots else node.module or ""
+            yield from _loaded([name, *(f"{name}.{one.name}" for one in node.names)])
+
+
+@lru_cache(maxsize=1024)
+def _imports(source: str) -> tuple[ast.Import | ast.ImportFrom, ...]:
     try:
-        return get_type_hints(cls)
-    except (NameError, TypeError, AttributeError):
-        return inspect.get_annotations(cls)
+        nodes = tuple(ast.walk(ast.parse(source)))
+    except (SyntaxError, ValueError):
+        # Of what is compiled there are bytes alone.
+        return ()
+    return tuple(one for one in nodes if isinstance(one, (ast.Import, ast.ImportFrom)))
 
 
-def _functions(value: Any) -> Iterator[FunctionType]:
-    """The functions that a member of a class or module stands for."""
-    match value:
-        case FunctionType():
-            yield value
-        case staticmethod() | classmethod():
-            yield from _functions(value.__func__)
-        case cached_property():
-            yield from _functions(value.func)
-        case property():
-            yield from _functions(value.fget)
+def _loaded(names: Iterable[Any]) -> Iterator[ModuleType]:
+    for name in names:
+        if isinstance(name, str):
+            module = sys.modules.get(name) or _found(name)
+            if isinstance(module, ModuleType):
+                yield module
 
 
-def _code(code: CodeType) -> tuple[Any, ...]:
-    return code.co_code, [_described(one) for one in code.co_consts], code.co_names
+def _found(name: str) -> ModuleType | None:
+    """A module that is not loaded yet, as when it is imported within a function, without loading
+    it; None where it is none of the domain's.
+    """
+    top = name.partition(".")[0]
+    if top == _KIT or top in sys.stdlib_module_names:
+        return None
+    # There may be none of this name, or one that cannot be loaded: then nothing depends on it.
+    with suppress(Exception):
+        package = find_spec(top)
+        if package and not _ELSEWHERE.intersection(PurePath(package.origin or "").parts):
+            spec = find_spec(name)
+            return module_from_spec(spec) if spec else None
+    return None
 
 
-def _names(code: CodeType) -> Iterator[str]:
-    yield from code.co_names
-    for constant in code.co_consts:
-        if isinstance(constant, CodeType):
-            yield from _names(constant)
+def _source(module: ModuleType, *, compiled: bool) -> str | None:
+    """The text of a module; of one that is compiled, if wanted, its bytes; None without either."""
+    loader = getattr(module.__spec__, "loader", None) or getattr(module, "__loader__", None)
+    name = getattr(loader, "name", module.__name__)
+    with suppress(AttributeError, ImportError, OSError, SyntaxError, ValueError):
+        source: str | None = loader.get_source(name)  # type: ignore[union-attr]
+        if source is None and compiled:
+            source = loader.get_data(_file(module)).hex()  # type: ignore[union-attr]
+        return source
+    return None
 
 
-def _described(value: Any) -> Any:
-    """A value as a text that is the same in every process."""
-    match value:
-        case CodeType():
-            return _code(value)
-        case frozenset() | set():
-            return sorted(repr(_described(one)) for one in value)
-        case tuple() | list():
-            return [_described(one) for one in value]
-        case dict():
-            return [(_described(name), _described(one)) for name, one in value.items()]
-        case Enum():
-            return f"{type(value).__qualname__}.{value.name}"
-        case re.Pattern():
-            return value.pattern, value.flags
-        case type() | FunctionType():
-            return value.__qualname__
-        case _ if isinstance(value, _CONSTANT):
-            return repr(value)
-        case _:
-            return type(value).__qualname__
+def _file(module: ModuleType) -> str:
+    return getattr(module, "__file__", None) or ""
+
+
+def _digest(parts: list[str]) -> str:
+    text = "\0".join(parts)
+    return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()

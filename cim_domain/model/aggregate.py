@@ -38,22 +38,30 @@ class Aggregate:
 
     `key` names the field, or the fields, that every command of the aggregate has and that together
     say which one is meant. `name` is the first part of its messages' types; without it, the class's
-    name in lower snake case.
+    name in lower snake case. Snapshots of its states are of no use after any change of the code;
+    with a `snapshot_version`, only once that is another one, which is then due with each change of
+    how events lead to a state.
     """
 
     __slots__ = ()
 
     aggregate_name: ClassVar[str] = ""
     aggregate_key: ClassVar[tuple[str, ...]] = ()
+    snapshot_version: ClassVar[int | str | None] = None
 
     def __init_subclass__(
-        cls, *, key: str | tuple[str, ...] | None = None, name: str | None = None
+        cls,
+        *,
+        key: str | tuple[str, ...] | None = None,
+        name: str | None = None,
+        snapshot_version: int | str | None = None,
     ) -> None:
         super().__init_subclass__()
         # attrs makes a slotted class anew, from the namespace that the first round filled here.
         if "aggregate_name" not in cls.__dict__:
             cls.aggregate_name = name or snake_case(cls.__name__)
             cls.aggregate_key = (key,) if isinstance(key, str) else key or ()
+            cls.snapshot_version = snapshot_version
 
 
 Decides = TypeVar("Decides", bound=Callable[..., Event | Sequence[Event] | None])
