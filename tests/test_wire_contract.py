@@ -13,6 +13,7 @@ import pytest
 from attrs import frozen
 from nats.aio.msg import Msg
 
+from aggregates.nix.flake import CreateFlake
 from cim_domain import Domain
 from cim_domain.identity import NAMESPACE, aggregate_id, caused_id
 from cim_domain.model.subjects import Subjects
@@ -23,6 +24,7 @@ from cim_domain.nats.jetstream.api import call
 from cim_domain.partition import partition_of
 from cim_domain.service.service import Service
 from cim_domain.service.settings import load_service_settings
+from cim_domain.wire.command_digest import command_digest
 
 UUID_TEXT = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 RFC_3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
@@ -176,6 +178,7 @@ async def test_the_first_event_is_stored_with_exactly_these_headers(
         "X-Causation-ID": command,
         "X-Aggregate-ID": flake,
         "X-Aggregate-Version": "1",
+        "X-Command-Digest": command_digest(CreateFlake(path="/srv/web")),
         "X-Organization-ID": "acme",
         "traceparent": trace,
     }

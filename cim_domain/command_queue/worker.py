@@ -14,6 +14,7 @@ from cim_domain.command_queue.status_store import StatusStore
 from cim_domain.command_queue.stream import SCHEDULER, stream_id, submitted_metadata
 from cim_domain.commands.decisions import CommandRequest
 from cim_domain.commands.decoding import NOT_A_REQUEST, read_command
+from cim_domain.commands.results import ID_TAKEN
 from cim_domain.dead_letters import DeadLetter, DeadLetters
 from cim_domain.errors import Busy, Conflict, Rejected, RequestError, Unavailable
 from cim_domain.model.domain import Domain
@@ -128,9 +129,15 @@ class QueueWorker:
         outcome = await self._execute(request)
         if outcome.error is not None and not is_final(outcome.error):
             raise outcome.error
-        kept = self._to_keep(outcome)
-        standing = CommandStatus.done(kept, metadata.message_id, received.deliveries)
-        await self._standings.put(standing, metadata.organization_id)
+        standing = CommandStatus.done(
+            outcome, metadata.message_id, received.deliveries, request.digest
+        )
+        standing = evolve(standing, outcome=self._to_keep(outcome))
+        if outcome.error is not None and outcome.error.code == ID_TAKEN:
+            # What is kept under the id is what came of the other command, if that is settled.
+            await self._standings.put_unless_settled(standing, metadata.organization_id)
+        else:
+            await self._standings.put(standing, metadata.organization_id)
         return outcome
 
     def _metadata(self, received: Received) -> Metadata:
@@ -171,7 +178,7 @@ class QueueWorker:
             attempts=received.deliveries,
             dead_letter=dead,
         )
-        await self._standings.put_failure(standing, metadata.organization_id)
+        await self._standings.put_unless_settled(standing, metadata.organization_id)
 
     def _to_keep(self, outcome: Outcome) -> Outcome:
         """An outcome as it fits into one message, with how the command stands around it."""

@@ -5,12 +5,10 @@ Each command is decided on the state that those before it will leave.
 """
 
 import logging
-from collections.abc import Mapping, Sequence
-from types import MappingProxyType
+from collections.abc import Container, Sequence
 
-from attrs import frozen
+from attrs import field, frozen
 
-from cim_domain.commands.processed_commands import ProcessedCommand
 from cim_domain.commands.repository import LoadedAggregate, evolve_on
 from cim_domain.errors import Conflict, Failed, RequestError
 from cim_domain.identity import caused_id
@@ -19,11 +17,9 @@ from cim_domain.model.messages import Command, Event
 from cim_domain.model.metadata import Clock, Metadata
 from cim_domain.model.records import EventRecord
 from cim_domain.store.port import Limits
-from cim_domain.wire.outcome import Outcome
+from cim_domain.wire.command_digest import command_digest
 
 logger = logging.getLogger("cim_domain.commands")
-
-NOTHING_KEPT: Mapping[str, Outcome] = MappingProxyType({})
 
 
 @frozen
@@ -37,29 +33,33 @@ class CommandRequest:
     metadata: Metadata
     expected_version: int | None = None
     repeatable: bool = True
+    digest: str = field(init=False)
+    """What the command is, for when its id comes again."""
+
+    @digest.default
+    def _(self) -> str:
+        return command_digest(self.command)
 
 
 @frozen(kw_only=True)
 class Decision:
     """What was decided about one command: an error, or events, of which there may be none.
 
-    `states` are the aggregate's after each of the events. For a command that was carried out
-    before, `done` is what it did, and for one that left no trace then, `kept` is what it was
-    answered; for one that comes twice in this run, `first` is the verdict about it.
+    `states` are the aggregate's after each of the events. Nothing is decided about one that was
+    `answered` before, and for one that comes twice in this run, `first` is the decision about it.
     """
 
     request: CommandRequest
     events: tuple[EventRecord, ...] = ()
     states: tuple[Aggregate, ...] = ()
     error: RequestError | None = None
-    done: ProcessedCommand | None = None
-    kept: Outcome | None = None
+    answered: bool = False
     first: "Decision | None" = None
 
     @property
     def traceless(self) -> bool:
         """Whether this is the last word on a command, and the log will not have it."""
-        if self.events or self.done or self.kept or self.first:
+        if self.events or self.answered or self.first:
             return False
         return self.error is None or self.error.status in {"rejected", "conflict"}
 
@@ -79,35 +79,41 @@ def decide_run(
     rules: Rules,
     known: LoadedAggregate,
     requests: Sequence[CommandRequest],
-    kept: Mapping[str, Outcome] = NOTHING_KEPT,
+    answered: Container[str] = (),
+    kept: Container[str] | None = None,
 ) -> tuple[Decision, ...]:
     """Decide about commands to one aggregate, as many of them as one commit can hold.
 
-    The first is always decided; those without a verdict are left for the next run. `kept` has by
-    the command's id what those were answered that left no trace; what the log has goes before.
+    The first is always decided; those without a decision are left for the next run. `answered` has
+    the ids of those that have had their answer. With `kept`, the run also ends where events would
+    follow a command that leaves none, unless its id is among those: what came of it is to be kept
+    while the aggregate is as it was decided on.
     """
-    verdicts: list[Decision] = []
+    decisions: list[Decision] = []
     seen: dict[str, Decision] = {}
-    state, version, stored = known.state, known.position.version, 0
+    state, version, stored, size = known.state, known.position.version, 0, 0
+    to_be_kept = False
     for request in requests:
         command_id = request.metadata.message_id
-        if done := known.commands.get(command_id):
-            verdict = Decision(request=request, done=done)
-        elif before := kept.get(command_id):
-            verdict = Decision(request=request, kept=before)
+        if command_id in answered:
+            decision = Decision(request=request, answered=True)
         elif command_id in seen:
-            verdict = Decision(request=request, first=seen[command_id])
+            decision = Decision(request=request, first=seen[command_id])
         else:
-            verdict = _decide(rules, state, version, request)
-        if stored and stored + len(verdict.events) > rules.limits.events:
-            break
-        if verdict.events:
-            state = verdict.states[-1]
-            version += len(verdict.events)
-            stored += len(verdict.events)
-        seen.setdefault(command_id, verdict)
-        verdicts.append(verdict)
-    return tuple(verdicts)
+            decision = _decide(rules, state, version, request)
+        if decision.events:
+            stored += len(decision.events)
+            size += sum(len(event.data) for event in decision.events)
+            full = stored > rules.limits.events or size > rules.limits.commit_bytes
+            if to_be_kept or (full and stored > len(decision.events)):
+                break
+            state = decision.states[-1]
+            version += len(decision.events)
+        elif kept is not None and decision.traceless and request.repeatable:
+            to_be_kept = to_be_kept or command_id not in kept
+        seen.setdefault(command_id, decision)
+        decisions.append(decision)
+    return tuple(decisions)
 
 
 def _decide(rules: Rules, state: Aggregate, version: int, request: CommandRequest) -> Decision:
@@ -124,10 +130,7 @@ def _decide(rules: Rules, state: Aggregate, version: int, request: CommandReques
     try:
         events = rules.model.decide(state, request.command, metadata)
         records = tuple(
-            _record(
-                rules, metadata, event, version + place, caused_id(metadata.message_id, place - 1)
-            )
-            for place, event in enumerate(events, 1)
+            _record(rules, request, event, version, place) for place, event in enumerate(events)
         )
         _check_limits(rules.limits, records)
         return Decision(
@@ -148,21 +151,23 @@ def _decide(rules: Rules, state: Aggregate, version: int, request: CommandReques
 
 
 def _record(
-    rules: Rules, cause: Metadata, event: Event, version: int, event_id: str
+    rules: Rules, request: CommandRequest, event: Event, version: int, place: int
 ) -> EventRecord:
+    cause = request.metadata
     return EventRecord(
         Metadata(
-            message_id=event_id,
+            message_id=caused_id(cause.message_id, place),
             message_type=event.message_type,
             correlation_id=cause.correlation_id,
             causation_id=cause.message_id,
             timestamp=rules.clock(),
             source=rules.source,
             aggregate_id=cause.aggregate_id,
-            aggregate_version=version,
+            aggregate_version=version + place + 1,
             schema_version=event.schema_version,
             organization_id=cause.organization_id,
             trace_parent=cause.trace_parent,
+            command_digest=None if place else request.digest,
         ),
         event.to_wire(),
     )

@@ -1,134 +1,146 @@
-"""IdempotencyStore kept in a bucket, for some time, where every instance finds them.
+"""`IdempotencyStore` in the bucket that tells what came of commands, where every instance finds it.
 
-A command that is new pays no round trip for them: each instance reads along which there are, and
-asks the leader only about those.
+Under the same keys, and as the same JSON, it is kept there what came of stored commands. A command
+that is new pays no round trip: each instance reads along which keys there are, and asks the leader
+only about those.
 """
 
-import asyncio
-from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
-from random import random
-from time import monotonic
-from typing import TypeVar
 
-from cim_domain.backoff import Backoff
+from attrs import evolve
+
 from cim_domain.commands.idempotency import KEPT, LARGEST, idempotency_key
-from cim_domain.errors import Busy, Unavailable
+from cim_domain.commands.results import Answer
 from cim_domain.model.metadata import Metadata
+from cim_domain.model.subjects import Subjects
 from cim_domain.nats.connection.link import Link
 from cim_domain.nats.jetstream.api import STREAM_NOT_FOUND, ApiError
 from cim_domain.nats.jetstream.bloom_filter import RotatingBloomFilter
 from cim_domain.nats.jetstream.bucket_keys import BucketKeys
 from cim_domain.nats.jetstream.buckets import Bucket, bucket_stream
+from cim_domain.nats.jetstream.patience import Later, Patience
 from cim_domain.nats.jetstream.streams import ensure_stream
-from cim_domain.wire.command_status import CommandStatus
-from cim_domain.wire.outcome import Outcome
+from cim_domain.store.limiter import Turns
+from cim_domain.wire.command_status import CommandStatus, read_status
 
 UNDER_WAY = 128
 """So many are written at a time; more are not faster on any server."""
 
-_RETRY = Backoff(first_delay=0.05, ceiling=0.5)
-
-T = TypeVar("T")
+_ATTEMPTS = 5
 
 
 async def open_idempotency_store(
     stack: AsyncExitStack,
     link: Link,
-    bucket: str,
+    subjects: Subjects,
     *,
     kept: float,
     patience: float,
     replicas: int = 1,
 ) -> "BucketIdempotencyStore":
-    """Those in `bucket`, which is made where it is missing, until `stack` ends.
+    """That of a domain, in its bucket of outcomes, made where it is missing, until `stack` ends.
 
     Each is `kept` for so many seconds, and the server is given `patience` seconds to answer. Raises
     `ConfigurationError`, `ApiError` and `Unavailable`.
     """
-    await ensure_stream(link.requests, bucket_stream(bucket, replicas, kept=kept, most=KEPT))
-    keys = BucketKeys(link, bucket, RotatingBloomFilter(KEPT, kept))
+    name = subjects.outcome_bucket
+    announced = subjects.outcome_root
+    await ensure_stream(
+        link.requests, bucket_stream(name, replicas, kept=kept, most=KEPT, announced=announced)
+    )
+    keys = BucketKeys(link, name, RotatingBloomFilter(KEPT, kept))
     stack.push_async_callback(keys.stop)
     await keys.start()
-    return BucketIdempotencyStore(link, Bucket(link, bucket), keys, patience)
+    return BucketIdempotencyStore(link, name, keys, patience)
 
 
 class BucketIdempotencyStore:
     """`IdempotencyStore` in a bucket that exists; see `open_idempotency_store`."""
 
-    def __init__(self, link: Link, bucket: Bucket, keys: BucketKeys, patience: float) -> None:
+    def __init__(self, link: Link, bucket: str, keys: BucketKeys, patience: float) -> None:
         self._link = link
-        self._bucket = bucket
+        self._name = bucket
+        self._bucket = Bucket(link, bucket)
         self._keys = keys
-        self._patience = patience
-        self._turns = asyncio.Semaphore(UNDER_WAY)
+        self._patience = Patience(budget=patience)
+        self._turns = Turns(UNDER_WAY, patience, "what keeps the answers to commands")
 
     def may_have(self, command: Metadata) -> bool:
         """See `IdempotencyStore.may_have`."""
         return self._keys.may_have(idempotency_key(command))
 
-    async def find(self, command: Metadata) -> Outcome | None:
+    async def find(self, command: Metadata) -> Answer | None:
         """See `IdempotencyStore.find`."""
         key = idempotency_key(command)
-        return await self._in_turn(lambda: self._newest(key))
 
-    async def keep(self, command: Metadata, outcome: Outcome) -> Outcome:
+        async def read() -> Answer | None:
+            for _ in range(_ATTEMPTS):
+                data, revision = await self._newest(key)
+                found = _answer(data)
+                if found is None or await self._told(key, data, revision):
+                    return found
+            raise Later("others keep writing what came of the command", code="busy")
+
+        async with self._turns:
+            return await self._patience.retried(self._name, read)
+
+    async def keep(self, command: Metadata, answer: Answer) -> Answer:
         """See `IdempotencyStore.keep`."""
         key = idempotency_key(command)
-        outcome = outcome.within(min(LARGEST, self._link.client.max_payload // 2))
-        # The same JSON as in the bucket of outcomes.
-        value = CommandStatus.done(outcome, command.message_id, attempts=1).to_wire()
+        outcome = answer.outcome.within(min(LARGEST, self._link.client.max_payload // 2))
+        answer = evolve(answer, outcome=outcome)
+        value = CommandStatus.done(outcome, command.message_id, 1, answer.digest).to_wire()
 
-        async def create() -> Outcome:
-            if await self._bucket.create(key, value):
-                return outcome
-            first = await self._newest(key)
-            if first is None:
-                raise Unavailable("somebody else is writing it")
-            return first
+        async def write() -> Answer:
+            revision = 0
+            for _ in range(_ATTEMPTS):
+                if kept := await self._bucket.replace(key, value, revision):
+                    return evolve(answer, revision=kept)
+                data, revision = await self._newest(key)
+                first = _answer(data)
+                if first and await self._told(key, data, revision):
+                    return first
+                # How a stored command stands that is under way, or nothing any more.
+            raise Later("others keep writing what came of the command", code="busy")
 
         # Before it is written: whatever becomes of that, whoever comes next looks.
         self._keys.add(key)
-        return await self._in_turn(create)
+        async with self._turns:
+            return await self._patience.retried(self._name, write)
 
-    async def _newest(self, key: str) -> Outcome | None:
+    async def take_back(self, command: Metadata, revision: int) -> bool:
+        """See `IdempotencyStore.take_back`."""
+        key = idempotency_key(command)
+
+        async def delete() -> bool:
+            if await self._bucket.delete(key, revision):
+                return True
+            # A try before this one may have done it.
+            return _answer((await self._newest(key))[0]) is None
+
+        async with self._turns:
+            return await self._patience.retried(self._name, delete)
+
+    async def _told(self, key: str, data: bytes | None, revision: int) -> bool:
+        """Write again what is there, so that who has kept it sees that others answer it, too."""
+        return data is not None and bool(await self._bucket.replace(key, data, revision))
+
+    async def _newest(self, key: str) -> tuple[bytes | None, int]:
         try:
-            value = await self._bucket.get_newest(key)
+            return await self._bucket.newest(key)
         except ApiError as error:
             if error.error_code != STREAM_NOT_FOUND:
                 raise
             # Somebody has deleted it; commands that have an effect need not wait for another one.
-            return None
-        return None if value is None else CommandStatus.from_wire(value).outcome
+            return None, 0
 
-    async def _in_turn(self, attempt: Callable[[], Awaitable[T]]) -> T:
-        try:
-            async with asyncio.timeout(self._patience):
-                await self._turns.acquire()
-        except TimeoutError:
-            raise Busy(
-                f"there was no time in {self._patience:g} s to see what the command was answered,"
-                " or to keep what it is to be answered; send it again later"
-            ) from None
-        try:
-            return await self._patiently(attempt)
-        finally:
-            self._turns.release()
 
-    async def _patiently(self, attempt: Callable[[], Awaitable[T]]) -> T:
-        """Try again for want of an answer, until the patience is at its end."""
-        end = monotonic() + self._patience
-        number = 0
-        while True:
-            try:
-                return await attempt()
-            except (Unavailable, ApiError) as error:
-                if isinstance(error, ApiError) and error.status_code < 500:
-                    raise
-                if monotonic() >= end:
-                    raise Unavailable(
-                        "what the command was or is to be answered cannot be read or kept"
-                        f" ({error.message}); send it again with the same id"
-                    ) from error
-            await asyncio.sleep(_RETRY.delay(number, random()))  # noqa: S311
-            number += 1
+def _answer(data: bytes | None) -> Answer | None:
+    """The answer in an entry of the bucket, if there is one and it is of a command without events.
+
+    Of others the log tells; and what cannot be read is nobody's answer.
+    """
+    status = read_status(data)
+    if status is None or not status.final or status.outcome is None or status.digest is None:
+        return None
+    return Answer(status.outcome, status.digest)

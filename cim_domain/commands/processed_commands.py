@@ -1,118 +1,122 @@
-"""What each command has done to an aggregate, for those that come again.
+"""Which commands an aggregate has seen, and where in the log their events are.
 
-The latest are remembered in full, at some 300 bytes each. Of the older ones four bytes each are
-kept: enough to tell that a command may have been carried out, and that only the whole history knows
-what it did. Once that many are forgotten, one in 40,000 new commands (at 100,000) has the whole
-history read for nothing.
+For each command 16 bytes are kept, however many there are: enough to find its events with one read,
+and they tell what it has done. They lie in chunks, of which all but the newest never change.
 """
 
 import sys
 from array import array
-from bisect import bisect_left
-from collections.abc import Iterable, Iterator
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator, Sequence
 from hashlib import blake2b
-from itertools import chain
-from struct import iter_unpack, pack
 
 from attrs import define, field, frozen
 
-from cim_domain.identity import caused_id
 from cim_domain.model.metadata import Metadata
-from cim_domain.wire.outcome import EventReference
 
-RECENT = 256
-"""So many commands at least are remembered in full, if there are as many; twice as many at most."""
+CHUNK = 4096
+"""So many commands are in a chunk."""
 
-_MARK_BYTES = 4
+_COUNT_BITS = 10
+_MOST = 1 << _COUNT_BITS
 
 
 @frozen
-class ProcessedCommand:
-    """What one command has done: the aggregate's version and log sequence after it, its events."""
+class Place:
+    """Where a command's events are: the sequence of the first, and how many there are."""
 
-    version: int
-    sequence: int
-    event_types: tuple[str, ...]
+    first: int
+    count: int
 
-    def events(self, command_id: str) -> tuple[EventReference, ...]:
-        """The events, whose ids follow from the command's."""
-        return tuple(
-            EventReference(caused_id(command_id, index), event_type)
-            for index, event_type in enumerate(self.event_types)
-        )
+
+@define
+class Chunk:
+    """Commands by their hashes, which are in order."""
+
+    hashes: "array[int]" = field(factory=lambda: array("Q"))
+    places: "array[int]" = field(factory=lambda: array("Q"))
+    """A sequence, and in the lowest bits how many events there are besides its own."""
+
+    def __len__(self) -> int:
+        return len(self.hashes)
+
+    def add(self, number: int, place: int) -> None:
+        """Take note of a command."""
+        at = bisect_right(self.hashes, number)
+        self.hashes.insert(at, number)
+        self.places.insert(at, place)
+
+    def indexes(self, number: int) -> Iterator[int]:
+        """Where commands with this hash are: hardly ever more than one."""
+        at = bisect_left(self.hashes, number)
+        while at < len(self.hashes) and self.hashes[at] == number:
+            yield at
+            at += 1
+
+    def to_bytes(self) -> bytes:
+        """All of it, 16 bytes a command."""
+        return _little(self.hashes).tobytes() + _little(self.places).tobytes()
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> "Chunk":
+        """The same again. Raises `ValueError` for what is none."""
+        if len(data) % 16:
+            raise ValueError("a chunk has 16 bytes for each command")
+        half = len(data) // 2
+        return cls(_little(array("Q", data[:half])), _little(array("Q", data[half:])))
 
 
 @define
 class ProcessedCommands:
-    """The commands that an aggregate has seen. `recent` of them, or more, are known in full."""
+    """The commands that an aggregate has seen, `size` of them in a chunk."""
 
-    recent: int = RECENT
-    _done: dict[str, ProcessedCommand] = field(factory=dict)
-    _older: list["array[int]"] = field(factory=list)
-    """Marks of older ones, in runs that are in order, each longer than the next: seldom sorted."""
+    full: list[Chunk] = field(factory=list)
+    newest: Chunk = field(factory=Chunk)
+    size: int = CHUNK
+    _last: tuple[str, int, int] = field(default=("", 0, 0), eq=False)
+    """The id, hash and place of the command taken in last."""
 
     def take_in(self, event: Metadata, sequence: int) -> None:
         """Take note of an event, stored at `sequence`, and so of the command that led to it."""
-        before = self._done.get(event.causation_id)
-        types = (*before.event_types, event.message_type) if before else (event.message_type,)
-        self._done[event.causation_id] = ProcessedCommand(event.aggregate_version, sequence, types)
-        if before is None and len(self._done) > 2 * self.recent:
-            self._forget()
+        command_id, number, place = self._last
+        if event.causation_id == command_id and sequence == _end(place) and ~place % _MOST:
+            # The events of a commit follow one another.
+            at = next(
+                one for one in self.newest.indexes(number) if self.newest.places[one] == place
+            )
+            self.newest.places[at] = place = place + 1
+        else:
+            if len(self.newest) >= self.size:
+                self.full.append(self.newest)
+                self.newest = Chunk()
+            number, place = _hash(event.causation_id), sequence << _COUNT_BITS
+            self.newest.add(number, place)
+        self._last = (event.causation_id, number, place)
 
-    @property
-    def everything(self) -> bool:
-        """Whether nothing is forgotten, for now."""
-        return self.recent == sys.maxsize
+    def places(self, command_id: str) -> Sequence[Place]:
+        """Where the events of a command are; empty for one that was not seen.
 
-    def keep_recent(self, recent: int = RECENT) -> None:
-        """Remember no more than about so many in full from now on."""
-        if self.recent != recent:
-            self.recent = recent
-            self._forget()
-
-    def _forget(self) -> None:
-        forgotten = list(self._done)[: max(0, len(self._done) - self.recent)]
-        for command_id in forgotten:
-            del self._done[command_id]
-        run = array("I", sorted(map(_mark, forgotten)))
-        while self._older and len(self._older[-1]) <= len(run):
-            run = array("I", sorted(chain(self._older.pop(), run)))
-        if run:
-            self._older.append(run)
-
-    def get(self, command_id: str) -> ProcessedCommand | None:
-        """What a command has done, if it is remembered in full."""
-        return self._done.get(command_id)
-
-    def may_have_forgotten(self, command_id: str) -> bool:
-        """Whether a command was probably carried out, so long ago that it is not known in full."""
-        if not self._older or command_id in self._done:
-            return False
-        mark = _mark(command_id)
-        return any(_holds(run, mark) for run in self._older)
-
-    def in_full(self) -> Iterator[tuple[str, ProcessedCommand]]:
-        """The commands that are known in full, by id, from old to new."""
-        return iter(self._done.items())
-
-    def marks(self) -> bytes:
-        """What is kept of the older ones, four bytes each."""
-        return b"".join(pack(f"<{len(run)}I", *run) for run in self._older)
-
-    @classmethod
-    def restored(
-        cls, done: Iterable[tuple[str, ProcessedCommand]], marks: bytes
-    ) -> "ProcessedCommands":
-        """The same again from `in_full` and `marks`. Raises `struct.error` for no marks at all."""
-        run = array("I", sorted(mark for (mark,) in iter_unpack("<I", marks)))
-        return cls(done=dict(done), older=[run] if run else [])
+        Hardly ever there is one of another command: whoever reads it sees.
+        """
+        number = _hash(command_id)
+        return [
+            Place(place >> _COUNT_BITS, place % _MOST + 1)
+            for chunk in (*self.full, self.newest)
+            for place in (chunk.places[at] for at in chunk.indexes(number))
+        ]
 
 
-def _holds(run: "array[int]", mark: int) -> bool:
-    place = bisect_left(run, mark)
-    return place < len(run) and run[place] == mark
+def _end(place: int) -> int:
+    return (place >> _COUNT_BITS) + place % _MOST + 1
 
 
-def _mark(command_id: str) -> int:
+def _little(numbers: "array[int]") -> "array[int]":
+    if sys.byteorder == "big":
+        numbers = array("Q", numbers)
+        numbers.byteswap()
+    return numbers
+
+
+def _hash(command_id: str) -> int:
     # Of the whole id: parts of it are alike in many of them, in those that tell the time.
-    return int.from_bytes(blake2b(command_id.encode(), digest_size=_MARK_BYTES).digest())
+    return int.from_bytes(blake2b(command_id.encode(), digest_size=8).digest())

@@ -1,6 +1,5 @@
 """Aggregates as they are known: state, position, and what each command has done."""
 
-import sys
 from collections import OrderedDict
 from typing import Protocol
 
@@ -22,13 +21,18 @@ class LoadedAggregate:
     state: Aggregate
     position: Position = START
     commands: ProcessedCommands = field(factory=ProcessedCommands)
+    last_event: str = ""
+    """The id of the last event."""
     snapshot: int = 0
     """The version that the newest snapshot is of; 0 for none."""
+    beside: list[str] = field(factory=list)
+    """The digests of those chunks of `commands` that lie beside it."""
 
     def take_in(self, state: Aggregate, metadata: Metadata, sequence: int) -> None:
         """Move on by one event, stored at `sequence`, which leads to `state`."""
         self.state = state
         self.position = Position(metadata.aggregate_version, sequence)
+        self.last_event = metadata.message_id
         self.commands.take_in(metadata, sequence)
 
 
@@ -42,9 +46,6 @@ class Repository(Protocol):
         self, model: AggregateModel, aggregate_id: str, known: LoadedAggregate
     ) -> LoadedAggregate:
         """The aggregate as it is now, from what is known of it. Raises `Unavailable`, `Failed`."""
-
-    async def load_whole(self, model: AggregateModel, aggregate_id: str) -> LoadedAggregate:
-        """The aggregate as it is, with every command it has seen. Raises as `reload` does."""
 
     def store(self, model: AggregateModel, aggregate_id: str, known: LoadedAggregate) -> None:
         """Take note of an aggregate that has moved on."""
@@ -72,11 +73,6 @@ class ReplayingRepository:
             state = evolve_on(model, known.state, event, metadata)
             known.take_in(state, metadata, metadata.sequence)
         return known
-
-    async def load_whole(self, model: AggregateModel, aggregate_id: str) -> LoadedAggregate:
-        """See `Repository.load_whole`."""
-        everything = LoadedAggregate(model.initial, commands=ProcessedCommands(recent=sys.maxsize))
-        return await self.reload(model, aggregate_id, everything)
 
     def store(self, model: AggregateModel, aggregate_id: str, known: LoadedAggregate) -> None:
         """Nothing is kept."""
@@ -111,15 +107,12 @@ class CachingRepository:
         self.store(model, aggregate_id, renewed)
         return renewed
 
-    async def load_whole(self, model: AggregateModel, aggregate_id: str) -> LoadedAggregate:
-        """See `Repository.load_whole`."""
-        return await self._inner.load_whole(model, aggregate_id)
-
     def store(self, model: AggregateModel, aggregate_id: str, known: LoadedAggregate) -> None:
-        """See `Repository.store`."""
-        name = (model.name, aggregate_id)
-        self._known[name] = known
-        self._known.move_to_end(name)
+        """See `Repository.store`. What is empty is not kept: any number of names are."""
+        if known.position != START:
+            name = (model.name, aggregate_id)
+            self._known[name] = known
+            self._known.move_to_end(name)
         while len(self._known) > self._size:
             self._known.popitem(last=False)
         self._inner.store(model, aggregate_id, known)
@@ -163,10 +156,6 @@ class GuessingRepository:
             luck = self._luck.get(model.name, 1.0)
             self._luck[model.name] = luck - 2 * luck * _LESSON
         return found
-
-    async def load_whole(self, model: AggregateModel, aggregate_id: str) -> LoadedAggregate:
-        """See `Repository.load_whole`."""
-        return await self._inner.load_whole(model, aggregate_id)
 
     def store(self, model: AggregateModel, aggregate_id: str, known: LoadedAggregate) -> None:
         """See `Repository.store`."""

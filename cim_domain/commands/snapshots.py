@@ -2,19 +2,23 @@
 
 A snapshot is an aid, never the truth. One that does not fit the code of today or the log at hand is
 ignored, and all of them can be removed at any time.
+
+Which commands the aggregate has seen belongs to it. All but the newest of these lie beside the
+snapshot, in chunks that are written once: under ``flake.ID.0``, ``flake.ID.1``, …
 """
 
 import asyncio
 import base64
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from hashlib import blake2b
 from typing import Protocol
 
 import orjson
 from cattrs.preconf.orjson import make_converter
 
 from cim_domain.commands.fingerprint import fingerprint
-from cim_domain.commands.processed_commands import ProcessedCommand, ProcessedCommands
+from cim_domain.commands.processed_commands import Chunk, ProcessedCommands
 from cim_domain.commands.repository import LoadedAggregate, Repository
 from cim_domain.errors import CimError, RequestError
 from cim_domain.model.aggregate import AggregateModel
@@ -33,7 +37,9 @@ EventAt = Callable[[int], Awaitable[str | None]]
 
 
 class Snapshots(Protocol):
-    """Where snapshots are kept, the newest of each aggregate."""
+    """Where snapshots are kept, the newest of each aggregate; and what lies beside them, under an
+    aggregate's id with a dot and a number behind it.
+    """
 
     async def get(self, aggregate: str, aggregate_id: str) -> bytes | None:
         """The snapshot, if there is one. Raises `Unavailable`."""
@@ -85,9 +91,10 @@ def event_at(link: Link, stream: str, timeout: float = 2.0) -> EventAt:
 class SnapshottingRepository:
     """Begins with the newest snapshot, and makes a new one every so many events.
 
-    Snapshots are written in the background; `settle` waits for those under way. With `event_at`,
-    one is believed only where the log has its last event in its place: a log that was made anew, or
-    brought back from a copy and then went on in another way, has another one there.
+    Snapshots are written in the background; `settle` waits for those under way. One is believed
+    only if it is of the log `log_id`, and, with `event_at`, where that has its last event in its
+    place: one brought back from a copy, which then went on in another way, has another one there.
+    The fingerprints of `models` are taken now, while the code that runs is what the files hold.
     """
 
     def __init__(
@@ -96,6 +103,8 @@ class SnapshottingRepository:
         snapshots: Snapshots,
         every: int = 100,
         event_at: EventAt | None = None,
+        log_id: str = "",
+        models: Iterable[AggregateModel] = (),
     ) -> None:
         if every < 1:
             raise ValueError("snapshots are made every so many events, 1 or more")
@@ -103,7 +112,8 @@ class SnapshottingRepository:
         self._snapshots = snapshots
         self._every = every
         self._event_at = event_at
-        self._fingerprints: dict[str, str] = {}
+        self._log_id = log_id
+        self._fingerprints = {model.name: fingerprint(model) for model in models}
         self._writing: dict[tuple[str, str], asyncio.Task[None]] = {}
 
     async def load(self, model: AggregateModel, aggregate_id: str) -> LoadedAggregate:
@@ -126,19 +136,16 @@ class SnapshottingRepository:
         """See `Repository.reload`."""
         return await self._inner.reload(model, aggregate_id, known)
 
-    async def load_whole(self, model: AggregateModel, aggregate_id: str) -> LoadedAggregate:
-        """See `Repository.load_whole`."""
-        return await self._inner.load_whole(model, aggregate_id)
-
     def store(self, model: AggregateModel, aggregate_id: str, known: LoadedAggregate) -> None:
         """See `Repository.store`."""
         name = (model.name, aggregate_id)
         due = known.position.version - known.snapshot >= self._every
-        # One that was replayed knows every command in full, which is soon cut.
-        if due and name not in self._writing and not known.commands.everything:
+        if due and name not in self._writing:
             known.snapshot = known.position.version
-            if data := write_snapshot(model, self._fingerprint(model), known):
-                task = asyncio.create_task(self._write(model.name, aggregate_id, data))
+            chunks = known.commands.full[len(known.beside) :]
+            known.beside += [_digest(chunk.to_bytes()) for chunk in chunks]
+            if data := write_snapshot(model, self._fingerprint(model), known, self._log_id):
+                task = asyncio.create_task(self._write(name, data, chunks, known))
                 self._writing[name] = task
                 task.add_done_callback(lambda _: self._writing.pop(name, None))
         self._inner.store(model, aggregate_id, known)
@@ -153,22 +160,51 @@ class SnapshottingRepository:
     ) -> LoadedAggregate | None:
         try:
             data = await self._snapshots.get(model.name, aggregate_id)
-            known = read_snapshot(model, self._fingerprint(model), data) if data else None
-            if known is None or self._event_at is None:
-                return known
-            found = await self._event_at(known.position.sequence)
-        except CimError as error:
-            logger.warning("no snapshots can be read: %s", error)
-            return None
-        if found != _last_event(known):
-            logger.warning("the snapshot of %s %s is of another log", model.name, aggregate_id)
+            if data is None:
+                return None
+            known = read_snapshot(model, self._fingerprint(model), data, self._log_id)
+            if known is None or not await self._is_of_this_log(known):
+                return None
+            known.commands.full = await self._chunks(model.name, aggregate_id, known.beside)
+        except (CimError, ValueError) as error:
+            logger.warning("no snapshot of %s %s: %s", model.name, aggregate_id, error)
             return None
         return known
 
-    async def _write(self, aggregate: str, aggregate_id: str, data: bytes) -> None:
+    async def _is_of_this_log(self, known: LoadedAggregate) -> bool:
+        if self._event_at is None:
+            return True
+        return await self._event_at(known.position.sequence) == known.last_event
+
+    async def _chunks(
+        self, aggregate: str, aggregate_id: str, digests: Sequence[str]
+    ) -> list[Chunk]:
+        """What lies beside a snapshot. Raises `ValueError` where that is not what it should be."""
+        found = await asyncio.gather(
+            *(
+                self._snapshots.get(aggregate, f"{aggregate_id}.{number}")
+                for number in range(len(digests))
+            )
+        )
+        if [_digest(data or b"") for data in found] != list(digests):
+            raise ValueError("what lies beside it is not there")
+        return [Chunk.from_bytes(data or b"") for data in found]
+
+    async def _write(
+        self,
+        name: tuple[str, str],
+        data: bytes,
+        chunks: Sequence[Chunk],
+        known: LoadedAggregate,
+    ) -> None:
+        aggregate, aggregate_id = name
+        first = len(known.beside) - len(chunks)
         try:
+            for number, chunk in enumerate(chunks, first):
+                await self._snapshots.put(aggregate, f"{aggregate_id}.{number}", chunk.to_bytes())
             await self._snapshots.put(aggregate, aggregate_id, data)
         except CimError as error:
+            del known.beside[first:]
             logger.warning("no snapshot of %s %s: %s", aggregate, aggregate_id, error)
 
     def _fingerprint(self, model: AggregateModel) -> str:
@@ -177,25 +213,25 @@ class SnapshottingRepository:
         return self._fingerprints[model.name]
 
 
-def write_snapshot(model: AggregateModel, mark: str, known: LoadedAggregate) -> bytes | None:
+def write_snapshot(
+    model: AggregateModel, mark: str, known: LoadedAggregate, log_id: str = ""
+) -> bytes | None:
     """A snapshot as JSON; `mark` is the fingerprint of the aggregate's class.
 
     None for a state that JSON does not give back as it was; a warning says so.
     """
     try:
-        data = orjson.dumps(
-            {
-                "fingerprint": mark,
-                "version": known.position.version,
-                "sequence": known.position.sequence,
-                "state": _converter.unstructure(known.state),
-                "commands": [
-                    (command_id, done.version, done.sequence, done.event_types)
-                    for command_id, done in known.commands.in_full()
-                ],
-                "older": base64.b64encode(known.commands.marks()).decode(),
-            }
-        )
+        content = {
+            "fingerprint": mark,
+            "log": log_id,
+            "version": known.position.version,
+            "sequence": known.position.sequence,
+            "event": known.last_event,
+            "state": _converter.unstructure(known.state),
+            "commands": base64.b64encode(known.commands.newest.to_bytes()).decode(),
+            "older": known.beside,
+        }
+        data = orjson.dumps({"digest": _digest(orjson.dumps(content)), **content})
         exact = _converter.structure(orjson.loads(data)["state"], model.cls) == known.state
     except Exception as error:  # noqa: BLE001 - whatever a state holds, its commands go on
         logger.warning("no snapshot of a %s can be made: %s", model.name, type(error).__name__)
@@ -206,33 +242,30 @@ def write_snapshot(model: AggregateModel, mark: str, known: LoadedAggregate) -> 
     return data
 
 
-def read_snapshot(model: AggregateModel, mark: str, data: bytes) -> LoadedAggregate | None:
-    """The aggregate in a snapshot; None for one that does not fit, whatever the reason."""
+def read_snapshot(
+    model: AggregateModel, mark: str, data: bytes, log_id: str = ""
+) -> LoadedAggregate | None:
+    """The aggregate in a snapshot, but for its older commands; None for one that does not fit,
+    whatever the reason.
+    """
     try:
         content = orjson.loads(data)
-        if content["fingerprint"] != mark:
+        if content.pop("digest") != _digest(orjson.dumps(content)):
+            raise ValueError("it is not as it was written")  # noqa: TRY301
+        if (content["fingerprint"], content["log"]) != (mark, log_id):
             return None
-        done = [
-            (command_id, ProcessedCommand(version, sequence, tuple(types)))
-            for command_id, version, sequence, types in content["commands"]
-        ]
-        position = Position(content["version"], content["sequence"])
-        known = LoadedAggregate(
+        return LoadedAggregate(
             _converter.structure(content["state"], model.cls),
-            position,
-            ProcessedCommands.restored(done, base64.b64decode(content["older"], validate=True)),
-            snapshot=position.version,
+            Position(content["version"], content["sequence"]),
+            ProcessedCommands(newest=Chunk.from_bytes(base64.b64decode(content["commands"]))),
+            last_event=content["event"],
+            snapshot=content["version"],
+            beside=content["older"],
         )
-        _, last = done[-1]
-        if not last.event_types or Position(last.version, last.sequence) != position:
-            raise ValueError("the last command does not lead to the state")  # noqa: TRY301
     except Exception as error:  # noqa: BLE001 - of whatever is wrong with it, it is of no use
         logger.warning("a snapshot of a %s cannot be read: %s", model.name, type(error).__name__)
         return None
-    return known
 
 
-def _last_event(known: LoadedAggregate) -> str:
-    """The id of the event that `known` ends with."""
-    *_, (command_id, done) = known.commands.in_full()
-    return done.events(command_id)[-1].id
+def _digest(data: bytes) -> str:
+    return blake2b(data, digest_size=8).hexdigest()

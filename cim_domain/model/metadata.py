@@ -43,6 +43,8 @@ class Metadata:
     """Of a stored event: its place in the log, counted from 1. Before that, and of commands: 0."""
     trace_parent: str | None = None
     """W3C trace context, as it came."""
+    command_digest: str | None = None
+    """Of the first event of a command: what the command was, see `cim_domain.wire`."""
 
     @classmethod
     def root(

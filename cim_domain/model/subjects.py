@@ -184,13 +184,8 @@ class Subjects:
 
     @property
     def outcome_bucket(self) -> str:
-        """``nix_outcomes``"""
+        """``nix_outcomes``: what came of commands that were stored first, or left no event."""
         return self._bucket("outcomes")
-
-    @property
-    def refusal_bucket(self) -> str:
-        """``nix_refusals``"""
-        return self._bucket("refusals")
 
     def _bucket(self, suffix: str) -> str:
         return f"{self.root.replace('.', '_')}_{suffix}"

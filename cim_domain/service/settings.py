@@ -65,11 +65,9 @@ class ServiceSettings(BaseSettings):
     """How often a process's event, or a stored command, is tried before it is a dead letter."""
     ack_wait: Annotated[float, Field(ge=0.1, le=3600)] = 30.0
     """Seconds after which others get the events and stored commands of an instance that died."""
-    outcomes_kept: Annotated[float, Field(ge=60, le=3_153_600_000)] = 604_800.0
-    """Seconds for which it can be asked what came of a stored command; a week."""
-    refusals_kept: Annotated[float, Field(ge=0, le=3_153_600_000)] = 86_400.0
-    """Seconds for which a command that left no trace in the log gets its first answer again when it
-    is sent again with its id; a day. 0: it is decided anew.
+    outcomes_kept: Annotated[float, Field(ge=0.1, le=3_153_600_000)] = 604_800.0
+    """Seconds for which it can be asked what came of a stored command, and for which a command that
+    left no trace in the log gets its first answer again when its id comes again; a week.
     """
 
     @classmethod

@@ -20,11 +20,15 @@ UNDER_WAY = 256
 
 
 @frozen
-class _Turns:
-    """So many at a time, first come, first served; who waits too long in vain gets `Busy`."""
+class Turns:
+    """So many at a time, first come, first served; who waits too long in vain gets `Busy`.
+
+    `what` is the thing that has no time, as a sentence names it.
+    """
 
     number: int
     patience: float
+    what: str
     _free: asyncio.Semaphore = field(init=False)
 
     @_free.default
@@ -41,7 +45,7 @@ class _Turns:
                 await self._free.acquire()
         except TimeoutError:
             raise Busy(
-                f"the event store has had no time for it in {self.patience:g} s, and nothing was"
+                f"{self.what} has had no time for it in {self.patience:g} s, and nothing was"
                 " stored; send it again later"
             ) from None
 
@@ -62,8 +66,8 @@ class LimitedEvents(EventsAround):
 
     def __init__(self, inner: EventStore, patience: float, under_way: int = UNDER_WAY) -> None:
         super().__init__(inner)
-        self._appends = _Turns(under_way, patience)
-        self._loads = _Turns(under_way, patience)
+        self._appends = Turns(under_way, patience, "the event store")
+        self._loads = Turns(under_way, patience, "the event store")
 
     async def append(self, commits: Sequence[Commit]) -> tuple[Position, ...]:
         """See `EventStore.append`. Raises `Busy`, too: nothing was stored then."""

@@ -29,6 +29,7 @@ TIMESTAMP = "X-Timestamp"
 SEQUENCE = "X-Sequence"
 MIN_SEQUENCE = "X-Min-Sequence"
 TRACE_PARENT = "traceparent"
+COMMAND_DIGEST = "X-Command-Digest"
 ERROR = "Nats-Service-Error"
 ERROR_CODE = "Nats-Service-Error-Code"
 
@@ -41,6 +42,7 @@ _AS_WRITTEN = re.compile(
     rf"X-Correlation-ID: ({_UUID.pattern})\r\nX-Causation-ID: ({_UUID.pattern})\r\n"
     rf"X-Aggregate-ID: ({_UUID.pattern})\r\nX-Aggregate-Version: ([1-9][0-9]{{0,17}})\r\n"
     r"X-Timestamp: ([0-9]{4}-[01][0-9]-[0-3][0-9]T[0-2][0-9]:[0-5][0-9]:[0-5][0-9]\.[0-9]{6}Z)\r\n"
+    r"(?:X-Command-Digest: ([A-Za-z0-9_-]+)\r\n)?"
     r"(?:Nats-[A-Za-z-]+: [!-~ ]*\r\n)*(?:\r\n)?"
 )
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -74,6 +76,8 @@ def event_headers(metadata: Metadata) -> dict[str, str]:
         AGGREGATE_VERSION: str(metadata.aggregate_version),
         TIMESTAMP: write_time(metadata.timestamp),
     }
+    if metadata.command_digest:
+        headers[COMMAND_DIGEST] = metadata.command_digest
     if metadata.schema_version > 1:
         headers[SCHEMA_VERSION] = str(metadata.schema_version)
     if metadata.organization_id:
@@ -114,6 +118,7 @@ def read_event(
             organization_id=found.get(ORGANIZATION_ID),
             sequence=sequence,
             trace_parent=found.get(TRACE_PARENT),
+            command_digest=found.get(COMMAND_DIGEST),
         )
     except Exception:  # noqa: BLE001 - whatever is wrong with a message, it is foreign
         metadata = _unreadable(subject, sequence, source)
@@ -135,6 +140,7 @@ def _written(subject: str, written: re.Match[str], sequence: int, source: str) -
         identifier,
         version,
         time,
+        digest,
     ) = written.groups()
     if not subject.endswith(f".{aggregate}.{identifier}.{action}"):
         raise ValueError("headers and subject are at odds")
@@ -148,6 +154,7 @@ def _written(subject: str, written: re.Match[str], sequence: int, source: str) -
         aggregate_id=identifier,
         aggregate_version=int(version),
         sequence=sequence,
+        command_digest=digest,
     )
 
 

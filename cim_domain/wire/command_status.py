@@ -4,6 +4,7 @@ The same JSON is kept by the service, answered by ``nix.query.command.status`` a
 the reply that the command would have had on ``nix.cmd``, and how it stands.
 """
 
+import logging
 from datetime import datetime
 from typing import Any, Literal, Self, get_args
 
@@ -15,6 +16,8 @@ from cim_domain.errors import Conflict, Invalid, Rejected, RequestError, Status
 from cim_domain.wire.codec import write_time
 from cim_domain.wire.error_replies import bad_reply
 from cim_domain.wire.outcome import Outcome
+
+logger = logging.getLogger("cim_domain.commands")
 
 State = Status | Literal["scheduled", "waiting", "retrying", "cancelled"]
 
@@ -47,11 +50,21 @@ class CommandStatus:
     attempts: int = 0
     at: datetime | None = None
     dead_letter: bool = False
+    digest: str | None = None
+    """Of a command that has left no event: what it was, see `command_digest`. Nobody is told."""
 
     @classmethod
-    def done(cls, outcome: Outcome, command_id: str, attempts: int) -> Self:
+    def done(
+        cls, outcome: Outcome, command_id: str, attempts: int, digest: str | None = None
+    ) -> Self:
         """Of a command about which the domain has said its last word."""
-        return cls(state=outcome.status, command_id=command_id, outcome=outcome, attempts=attempts)
+        return cls(
+            state=outcome.status,
+            command_id=command_id,
+            outcome=outcome,
+            attempts=attempts,
+            digest=None if outcome.events else digest,
+        )
 
     @property
     def final(self) -> bool:
@@ -74,8 +87,9 @@ class CommandStatus:
         return found
 
     def to_wire(self) -> bytes:
-        """The same as bytes."""
-        return orjson.dumps(self.as_dict())
+        """As it is kept."""
+        digest = {"digest": self.digest} if self.digest else {}
+        return orjson.dumps(self.as_dict() | digest)
 
     @classmethod
     def from_wire(cls, data: bytes) -> Self:
@@ -97,7 +111,19 @@ class CommandStatus:
             attempts=read.attempts,
             at=read.at,
             dead_letter=read.dead_letter,
+            digest=read.digest,
         )
+
+
+def read_status(data: bytes | None) -> CommandStatus | None:
+    """What is kept of a command, if that is something; what cannot be read is nothing."""
+    if data is None:
+        return None
+    try:
+        return CommandStatus.from_wire(data)
+    except RequestError as error:
+        logger.warning("what is kept of a command cannot be read: %s", error.message)
+        return None
 
 
 class _Wire(BaseModel):
@@ -106,3 +132,4 @@ class _Wire(BaseModel):
     attempts: int = 0
     at: AwareDatetime | None = None
     dead_letter: bool = False
+    digest: str | None = None

@@ -33,7 +33,8 @@ class BucketKeys:
     """The keys of a bucket as they come, marked in `marks`.
 
     Any may be there until all are read that were there at the start, for which `start` waits
-    `patience` seconds; and after a lost connection, until those that were missed are read.
+    `patience` seconds; and whenever reading was interrupted, until those that were missed are read.
+    Of a bucket that was made anew, all are read anew.
     """
 
     def __init__(
@@ -44,6 +45,8 @@ class BucketKeys:
         self._prefix = f"$KV.{bucket}."
         self._marks = marks
         self._patience = patience
+        self._created = ""
+        """When the bucket was made that is being read."""
         self._position = 0
         self._moved = asyncio.Event()
         self._complete = False
@@ -61,17 +64,17 @@ class BucketKeys:
         return not self._complete or self._marks.may_have(key)
 
     async def start(self) -> None:
-        """Read which keys there are, and read on. Raises `ApiError`."""
+        """Read which keys there are, and read on. Raises `ApiError` and `Unavailable`."""
         self._stop_listening = self._link.listen(self._connection_changed)
-        reading = self._reading = self._run(self._read())
+        self._read_anew((await self._info())["created"])
         try:
             async with asyncio.timeout(self._patience):
                 await self._read_to_the_end()
         except TimeoutError:
             logger.warning("%s is not read to its end yet; until then it is asked", self._stream)
             self._disturbed.set()
-        if reading.done():
-            reading.result()
+        if self._reading.done():
+            self._reading.result()
         self._complete = self._link.connected and not self._disturbed.is_set()
         self._run(self._stay_complete())
 
@@ -94,7 +97,14 @@ class BucketKeys:
 
     async def _read(self) -> None:
         """Mark the keys, for ever."""
-        slices = follow_stream(self._link, self._stream, 0, heartbeat=HEARTBEAT, headers_only=True)
+        slices = follow_stream(
+            self._link,
+            self._stream,
+            0,
+            heartbeat=HEARTBEAT,
+            headers_only=True,
+            interrupted=self._interrupted,
+        )
         try:
             async with aclosing(slices):
                 async for part in slices:
@@ -103,15 +113,23 @@ class BucketKeys:
                         self._position = one.sequence
                     self._moved.set()
         finally:
-            self._complete = False
-            self._disturbed.set()
+            self._interrupted()
+
+    def _interrupted(self) -> None:
+        self._complete = False
+        self._disturbed.set()
 
     async def _read_to_the_end(self) -> None:
         """Return when all keys that are there by now are marked, or nobody marks them any more."""
         number = 0
         while not self._reading.done():
             try:
-                state = (await call(self._link.requests, f"STREAM.INFO.{self._stream}"))["state"]
+                info = await self._info()
+                state = info["state"]
+                if info["created"] != self._created:
+                    self._reading.cancel()
+                    await asyncio.wait([self._reading])
+                    self._read_anew(info["created"])
                 async with asyncio.timeout(_LOOK_AGAIN):
                     while state["messages"] and self._position < state["last_seq"]:
                         self._moved.clear()
@@ -126,6 +144,18 @@ class BucketKeys:
             await asyncio.sleep(_RETRY.delay(number, random()))  # noqa: S311
             number += 1
 
+    async def _info(self) -> dict[str, Any]:
+        return await call(self._link.requests, f"STREAM.INFO.{self._stream}")
+
+    def _read_anew(self, created: str) -> None:
+        """Read the bucket that was made then from its beginning; if it is another one by now, a
+        look afterwards shows that.
+        """
+        self._created = created
+        self._position = 0
+        self._reading = self._run(self._read())
+        self._disturbed.clear()
+
     async def _stay_complete(self) -> None:
         """Mark what was missed before keys are told apart again."""
         while True:
@@ -137,9 +167,7 @@ class BucketKeys:
                     return
                 logger.warning("%s cannot be read along: %s", self._stream, problem)
                 await asyncio.sleep(_LOOK_AGAIN)
-                # It may be another stream by now.
-                self._position = 0
-                self._reading = self._run(self._read())
+                self._read_anew(self._created)
             await self._read_to_the_end()
             self._complete = self._link.connected and not self._disturbed.is_set()
 

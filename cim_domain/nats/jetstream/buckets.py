@@ -82,24 +82,34 @@ class Bucket:
         """Replace the value of a key. Raises `Unavailable`, `Invalid` for one that is too large."""
         await self._write(key, value, {})
 
-    async def create(self, key: str, value: bytes) -> bool:
-        """Give a key its first value; whether it had none. Raises as `put` does."""
-        return await self.replace(key, value, revision=0)
+    async def replace(self, key: str, value: bytes, revision: int) -> int | None:
+        """Replace the value that has a revision; the new one's, or None where it is not the newest
+        any more. Raises as `put` does.
+        """
+        return await self._write_over(key, value, revision, {})
 
-    async def replace(self, key: str, value: bytes, revision: int) -> bool:
-        """Replace the value that has a revision; whether it was still there. Raises as `put`."""
+    async def delete(self, key: str, revision: int) -> bool:
+        """Have a key have no value any more; whether it was the newest revision. Raises as
+        `put` does.
+        """
+        deleted = await self._write_over(key, b"", revision, {"KV-Operation": "DEL"})
+        return deleted is not None
+
+    async def _write_over(
+        self, key: str, value: bytes, revision: int, headers: dict[str, str]
+    ) -> int | None:
+        headers = {**headers, "Nats-Expected-Last-Subject-Sequence": str(revision)}
         try:
-            await self._write(key, value, {"Nats-Expected-Last-Subject-Sequence": str(revision)})
+            return await self._write(key, value, headers)
         except ApiError as error:
             if error.error_code not in WRONG_LAST_SEQUENCE:
                 raise
-            return False
-        return True
+            return None
 
-    async def _write(self, key: str, value: bytes, headers: dict[str, str]) -> None:
+    async def _write(self, key: str, value: bytes, headers: dict[str, str]) -> int:
         subject = f"$KV.{self._bucket}.{key}"
         check_size(self._link.client, subject, value, headers or None)
         reply = await self._link.requests.one(
             subject, value, headers=headers, timeout=self._timeout
         )
-        answer_of(subject, reply)
+        return int(answer_of(subject, reply)["seq"])

@@ -7,7 +7,7 @@ it goes on with a new consumer from where it is.
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
 from uuid import uuid4
 
@@ -61,12 +61,15 @@ async def follow_stream(
     *,
     heartbeat: float = HEARTBEAT,
     headers_only: bool = False,
+    interrupted: Callable[[], None] = lambda: None,
 ) -> AsyncGenerator[StreamSlice, None]:
     """The stream from behind sequence `after`, in slices, for ever; the first is empty.
 
     `heartbeat` is in seconds, see `HEARTBEAT`. With `headers_only` payloads are left out. While the
-    server is away it waits. Raises `ApiError` where the server refuses the consumer, and
-    `Unavailable` once the connection is closed for good.
+    server is away it waits; `interrupted` is called before it goes on with another consumer.
+
+    Raises `ApiError` where the server refuses the consumer, and `Unavailable` once the connection
+    is closed for good.
     """
     position = after
     attempt = 0
@@ -91,6 +94,7 @@ async def follow_stream(
             if error.status_code < 500:
                 raise
             logger.warning("reading %s behind %d: %s", stream, position, error)
+        interrupted()
         await asyncio.sleep(_RETRY.delay(attempt, 0.5))
         attempt += 1
 

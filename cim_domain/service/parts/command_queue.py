@@ -12,7 +12,7 @@ from cim_domain.endpoints.commands import OwnCommand
 from cim_domain.endpoints.queries import OwnQuery
 from cim_domain.endpoints.replay_by_kind import SubmissionReplay
 from cim_domain.endpoints.replay_routing import Replay
-from cim_domain.nats.jetstream.buckets import Bucket, bucket_stream
+from cim_domain.nats.jetstream.buckets import Bucket
 from cim_domain.nats.jetstream.streams import ensure_stream
 from cim_domain.observability.health import HealthCheck
 from cim_domain.service.parts.part import Context, Part
@@ -31,19 +31,12 @@ class CommandQueue(Part):
     async def start(self) -> None:
         """See `Part.start`."""
         here = self._context
-        subjects, replicas = here.subjects, here.nats.replicas
-        for stream in (
-            command_stream(
-                subjects.command_stream, subjects.submissions, subjects.schedules, replicas
-            ),
-            bucket_stream(
-                subjects.outcome_bucket,
-                replicas,
-                kept=here.settings.outcomes_kept,
-                announced=subjects.outcome_root,
-            ),
-        ):
-            await ensure_stream(here.link.requests, stream)
+        subjects = here.subjects
+        queue = command_stream(
+            subjects.command_stream, subjects.submissions, subjects.schedules, here.nats.replicas
+        )
+        await ensure_stream(here.link.requests, queue)
+        # The write side has made the bucket.
         statuses = StatusStore(Bucket(here.link, subjects.outcome_bucket))
         self._tracker = Tracker(here.link, subjects, statuses)
         self._worker = QueueWorker(

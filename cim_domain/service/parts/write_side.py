@@ -5,9 +5,21 @@ from contextlib import AsyncExitStack
 from attrs import define, field
 
 from cim_domain.commands.executor import Executor
+from cim_domain.commands.idempotency_bucket import open_idempotency_store
+from cim_domain.commands.repository import (
+    CachingRepository,
+    GuessingRepository,
+    ReplayingRepository,
+    Repository,
+)
+from cim_domain.commands.snapshots import BucketSnapshots, SnapshottingRepository, event_at
+from cim_domain.nats.jetstream.buckets import Bucket, bucket_stream
+from cim_domain.nats.jetstream.streams import ensure_stream
 from cim_domain.observability.observer import Execute, observed
 from cim_domain.service.parts.part import Context, Part
-from cim_domain.service.write_side import open_executor
+from cim_domain.store.commit_groups import GroupingEvents
+from cim_domain.store.limiter import LimitedEvents
+from cim_domain.store.port import EventStore
 
 
 @define(eq=False)
@@ -22,15 +34,25 @@ class WriteSide(Part):
         """See `Part.start`."""
         here = self._context
         async with AsyncExitStack() as stack:
-            self.executor = await open_executor(
+            log = LimitedEvents(here.log, here.settings.store_patience)
+            repository = await self._open_repository(stack, log)
+            refusals = await open_idempotency_store(
                 stack,
-                here.domain,
-                here.log,
                 here.link,
                 here.subjects,
-                here.settings,
-                here.nats.replicas,
-                here.clock,
+                kept=here.settings.outcomes_kept,
+                patience=here.settings.store_patience,
+                replicas=here.nats.replicas,
+            )
+            self.executor = Executor(
+                here.domain,
+                GroupingEvents(log),
+                repository,
+                source=here.subjects.service,
+                clock=here.clock,
+                limit=here.settings.commands_in_flight,
+                patience=here.settings.store_patience,
+                refusals=refusals,
             )
             self._stack = stack.pop_all()
 
@@ -42,3 +64,25 @@ class WriteSide(Part):
     def execute(self) -> Execute:
         """Carries out a command that no request brought, and tells the observer."""
         return observed(self.executor.execute, self._context.observer)
+
+    async def _open_repository(self, stack: AsyncExitStack, log: EventStore) -> Repository:
+        """The repository that the settings ask for; `stack` lets it finish what it is writing."""
+        here, settings = self._context, self._context.settings
+        repository: Repository = ReplayingRepository(here.domain, log)
+        if settings.snapshot_every:
+            bucket = here.subjects.snapshot_bucket
+            await ensure_stream(here.link.requests, bucket_stream(bucket, here.nats.replicas))
+            snapshotting = SnapshottingRepository(
+                repository,
+                BucketSnapshots(Bucket(here.link, bucket)),
+                settings.snapshot_every,
+                event_at(here.link, here.subjects.event_stream),
+                (await log.identity()).log_id,
+                here.domain.aggregates.values(),
+            )
+            stack.push_async_callback(snapshotting.settle)
+            repository = snapshotting
+        repository = GuessingRepository(repository)
+        if settings.cache:
+            repository = CachingRepository(repository, settings.cache)
+        return repository

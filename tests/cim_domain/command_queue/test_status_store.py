@@ -45,9 +45,9 @@ async def state(standings: StatusStore) -> tuple[str, int]:
 
 async def test_attempts_that_fail_are_kept_one_after_another(standings: StatusStore) -> None:
     for attempt in (1, 2):
-        await standings.put_failure(failed(attempt), None)
+        await standings.put_unless_settled(failed(attempt), None)
         assert await state(standings) == ("retrying", attempt)
-    await standings.put_failure(failed(3, dead=True), None)
+    await standings.put_unless_settled(failed(3, dead=True), None)
     assert await state(standings) == ("failed", 3)
 
 
@@ -59,21 +59,32 @@ async def test_an_attempt_that_ends_too_late_changes_nothing(
     standings: StatusStore, settled: CommandStatus, *, dead: bool
 ) -> None:
     await standings.put(settled, None)
-    await standings.put_failure(failed(1, dead=dead), None)
+    await standings.put_unless_settled(failed(1, dead=dead), None)
     assert await state(standings) == (settled.state, settled.attempts)
 
 
 async def test_what_succeeds_replaces_what_failed(standings: StatusStore) -> None:
-    await standings.put_failure(failed(5, dead=True), None)
+    await standings.put_unless_settled(failed(5, dead=True), None)
     await standings.put(DONE, None)
     assert await state(standings) == ("accepted", 2)
 
 
 async def test_side_by_side_the_settled_one_stays(standings: StatusStore) -> None:
     for _ in range(20):
-        await standings.put_failure(failed(1), "a")
-        await asyncio.gather(standings.put(DONE, "a"), standings.put_failure(failed(2), "a"))
+        await standings.put_unless_settled(failed(1), "a")
+        await asyncio.gather(standings.put(DONE, "a"), standings.put_unless_settled(failed(2), "a"))
         found = await standings.get(ID, "a")
         assert found is not None
         assert found.state == "accepted"
         await standings.put(failed(1), "a")
+
+
+async def test_what_cannot_be_read_is_nothing_and_is_replaced(standings: StatusStore) -> None:
+    await standings.bucket.put(ID, b"no JSON")
+    assert await standings.get(ID, None) is None
+    await standings.put_unless_settled(failed(1), None)
+    assert await state(standings) == ("retrying", 1)
+    await standings.bucket.put(ID, b"no JSON")
+    waiting = CommandStatus(state="waiting", command_id=ID)
+    assert await standings.begin(waiting, None)
+    assert not await standings.begin(waiting, None)

@@ -331,6 +331,44 @@ async def test_an_expected_version_that_is_not_met_is_a_conflict_at_once(
     assert isinstance(standing.error, Conflict)
 
 
+async def test_what_was_refused_on_either_way_is_answered_the_same_on_both(
+    service: Service, client: DomainClient
+) -> None:
+    negative = {"name": "a", "amounts": [-1]}
+    stored = await client.submit(ADD, negative)
+    standing = await client.wait_for(stored.command_id, timeout=SOON)
+    sent = await client.send(ADD, negative, command_id=stored.command_id)
+    assert standing.outcome is not None
+    assert standing.outcome.as_dict() == sent.as_dict()
+    first = await client.send(ADD, negative)
+    await client.submit(ADD, negative, command_id=first.command_id)
+    standing = await client.wait_for(first.command_id, timeout=SOON)
+    assert standing.outcome is not None
+    assert standing.outcome.as_dict() == first.as_dict()
+
+
+@pytest.mark.parametrize("amount", [1, -1], ids=["accepted", "rejected"])
+async def test_another_command_with_its_id_changes_nothing_of_what_is_told_of_the_first(
+    service: Service, client: DomainClient, link: Link, subjects: Subjects, amount: int
+) -> None:
+    body = {"name": "a", "amounts": [amount]}
+    first = await client.submit(ADD, body)
+    told = await client.wait_for(first.command_id, timeout=SOON)
+    # With an id for the stream of its own, it is stored, too.
+    headers = {"X-Command-ID": first.command_id}
+    await publish(link, subjects.submit(ADD), b'{"name": "a", "amounts": [7]}', headers)
+    last = await client.submit(ADD, {"name": "a", "amounts": [2]})
+    await client.wait_for(last.command_id, timeout=SOON)
+    async with asyncio.timeout(SOON):
+        while await queued(link, subjects):
+            pass
+    assert (await client.status(first.command_id)).as_dict() == told.as_dict()
+    again = await client.send(ADD, body, command_id=first.command_id)
+    assert told.outcome is not None
+    assert again.as_dict() == told.outcome.as_dict()
+    assert await letters(link, subjects) == []
+
+
 async def test_submitted_twice_it_is_stored_once(
     queue: None, client: DomainClient, link: Link, subjects: Subjects
 ) -> None:

@@ -1,10 +1,11 @@
 """Runs of commands to one aggregate: each is decided on what those before it will leave."""
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import count
 
 import pytest
+from attrs import evolve
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -81,12 +82,41 @@ def test_a_command_that_comes_twice_in_a_run_has_the_first_ones_verdict() -> Non
     assert verdicts[1].events == ()
 
 
-def test_a_command_that_the_history_has_seen_leads_to_nothing_more() -> None:
+def test_a_command_that_has_had_its_answer_leads_to_nothing_more() -> None:
     state = known(add(1, 2, id_=1), add(3, id_=2))
-    (verdict,) = decide_run(rules(), state, [add(1, 2, id_=1)])
+    (verdict,) = decide_run(rules(), state, [add(1, 2, id_=1)], answered={numbered(1)})
+    assert verdict.answered
     assert verdict.events == ()
-    assert verdict.done is not None
-    assert (verdict.done.version, verdict.done.sequence) == (2, 102)
+    assert not verdict.traceless
+
+
+def test_the_first_event_of_a_command_tells_what_the_command_was() -> None:
+    sent = add(1, 2)
+    (verdict,) = decide_run(rules(), known(), [sent])
+    assert [one.metadata.command_digest for one in verdict.events] == [sent.digest, None]
+
+
+@pytest.mark.parametrize(
+    ("kept", "decided"), [(None, 5), ((), 2), ({numbered(1)}, 4), ({numbered(1), numbered(3)}, 5)]
+)
+def test_a_run_ends_before_events_would_follow_what_is_to_be_kept_first(
+    kept: Container[str] | None, decided: int
+) -> None:
+    sent = [add(-1, id_=1), add(-1, id_=1), add(1, id_=2), add(-1, id_=3), add(1, id_=4)]
+    assert len(decide_run(rules(), known(), sent, kept=kept)) == decided
+
+
+def test_nothing_is_kept_of_what_cannot_come_again() -> None:
+    sent = [evolve(add(-1), repeatable=False), add(1)]
+    assert len(decide_run(rules(), known(), sent, kept=())) == 2
+
+
+def test_a_run_is_cut_where_a_commit_would_have_too_many_bytes() -> None:
+    limits = Limits(commit_bytes=2500)
+    sent = [add(1, note="x" * 1000) for _ in range(5)]
+    assert len(decide_run(rules(limits), known(), sent)) == 2
+    large = add(*[1] * 9, note="x" * 1000)
+    assert len(decide_run(rules(limits), known(), [large, add(1)])) == 1
 
 
 @pytest.mark.parametrize(("expected", "code"), [(2, None), (1, "conflict"), (3, "conflict")])
@@ -172,7 +202,10 @@ def play(commands: Sequence[tuple[int, Command, int | None]], cuts: Sequence[int
     lengths = iter([*cuts, *[1_000_000] * len(commands)])
     while waiting:
         run = waiting[: next(lengths)]
-        verdicts = decide_run(Rules(MODEL, lambda: now, Limits(events=4), "s"), state, run)
+        ids = [one.metadata.message_id for one in run]
+        answered = {one for one in ids if state.commands.places(one)}
+        rules = Rules(MODEL, lambda: now, Limits(events=4), "s")
+        verdicts = decide_run(rules, state, run, answered)
         assert verdicts, "the first of a run is always decided"
         take_in(state, verdicts, sequences)
         waiting = waiting[len(verdicts) :]
@@ -187,8 +220,7 @@ def play(commands: Sequence[tuple[int, Command, int | None]], cuts: Sequence[int
 def effect(state: LoadedAggregate, verdict: Decision) -> object:
     if verdict.first and verdict.first.error:
         return verdict.first.error.code
-    done = state.commands.get(verdict.request.metadata.message_id)
-    return (done.version, done.sequence) if done else None
+    return state.commands.places(verdict.request.metadata.message_id)
 
 
 # What has led to no event is in no history: when it comes again later it is decided anew, and only

@@ -6,10 +6,13 @@ from typing import Any
 import pytest
 
 from cim_domain.commands.executor import ATTEMPTS, Executor
+from cim_domain.commands.lanes import RUN
 from cim_domain.commands.repository import CachingRepository, ReplayingRepository
 from cim_domain.model.messages import Command
+from cim_domain.model.records import EventRecord
+from cim_domain.store.decorator import EventsAround
 from cim_domain.store.memory import MemoryEvents
-from cim_domain.store.port import EventStore, Limits
+from cim_domain.store.port import START, EventStore, Limits, Position
 from cim_domain.testing.records import all_of
 from cim_domain.wire.outcome import Outcome
 from tests.cim_domain.faulty import FaultyEvents, away, conflict, until
@@ -220,7 +223,7 @@ async def test_what_is_remembered_after_a_lost_acknowledgement_is_what_the_log_s
     store.after = [away()]
     await send(instance, add(amount=900_000), id_=1)
     # The same id with other contents: the first one was stored, and that is what counts.
-    await send(instance, add(amount=1), id_=1)
+    assert code(await send(instance, add(amount=1), id_=1)) == "command_id_taken"
     full = await send(instance, add(amount=200_000))
     assert code(full) == "tally.full"
 
@@ -231,9 +234,72 @@ async def test_a_copy_decided_elsewhere_does_not_change_what_is_remembered(
     instance, other = executor(events), executor(events)
     await send(instance, add())
     await send(other, add(amount=900_000), id_=1)
-    again = await send(instance, add(amount=1), id_=1)
+    again = await send(instance, add(amount=900_000), id_=1)
     assert (again.status, again.version) == ("accepted", 2)
     assert code(await send(instance, add(amount=200_000))) == "tally.full"
+
+
+@pytest.mark.parametrize(
+    "other",
+    [add(amount=2), add(note="another"), Rename(name="t", title="a"), add("elsewhere")],
+    ids=["amount", "note", "type", "aggregate"],
+)
+async def test_an_id_stands_for_one_command(events: MemoryEvents, other: Command) -> None:
+    instance = executor(events)
+    first = await send(instance, add(), id_=1)
+    for one in (instance, executor(events)):
+        taken = await send(one, other, id_=1)
+        assert (taken.status, code(taken)) == ("conflict", "command_id_taken")
+        assert await send(one, add(), id_=1) == first
+    assert await events.head() == 1
+
+
+async def test_of_two_commands_with_one_id_at_once_one_is_carried_out(events: MemoryEvents) -> None:
+    instance = executor(events)
+    first, taken, again = await asyncio.gather(
+        *(send(instance, add(amount=amount), id_=1) for amount in (1, 2, 1))
+    )
+    assert (first.status, first) == ("accepted", again)
+    assert code(taken) == "command_id_taken"
+
+
+async def test_what_was_left_out_and_its_default_are_the_same_command(events: MemoryEvents) -> None:
+    instance = executor(events)
+    first = await send(instance, Add(name="t"), id_=1)
+    assert await send(instance, Add(note="", amounts=(1,), name="t"), id_=1) == first
+
+
+async def test_one_taken_id_among_many_is_found_in_a_few_tries(store: FaultyEvents) -> None:
+    instance = executor(store)
+    await send(instance, add("first"), id_=77)
+    store.appended.clear()
+    outcomes = await asyncio.gather(
+        *(send(instance, add("second"), number) for number in range(1, 151))
+    )
+    assert [code(one) for one in outcomes if one.error] == ["command_id_taken"]
+    assert code(outcomes[76]) == "command_id_taken"
+    assert await store.head() == 150
+    assert len(store.appended) < 30
+
+
+async def test_what_is_known_of_another_log_is_forgotten(events: MemoryEvents) -> None:
+    other = MemoryEvents()
+    log = Exchanged(events)
+    instance = executor(log)
+    await send(instance, add(amount=5), id_=1)
+    await send(executor(other), add("another"), id_=2)
+    await send(executor(other), add(amount=7), id_=3)
+    log.inner = other
+    # The aggregate has one event here, too, and yet another one, in another place.
+    outcome = await send(instance, add(), id_=4)
+    assert (outcome.status, outcome.version, outcome.sequence) == ("accepted", 2, 3)
+    full = await send(instance, add(amount=1_000_000))
+    assert full.error
+    assert full.error.details == {"total": 8}
+
+
+class Exchanged(EventsAround):
+    """A store in whose place another one may come."""
 
 
 async def test_all_commands_of_a_run_hear_that_the_server_is_away(store: FaultyEvents) -> None:
@@ -319,6 +385,38 @@ async def test_past_the_limit_the_answer_is_busy_at_once(store: FaultyEvents) ->
     assert (await send(instance, add("another"))).status == "accepted"
 
 
+async def test_what_nobody_waits_for_any_more_counts_as_well(store: FaultyEvents) -> None:
+    instance = executor(store, limit=3)
+    gate = store.gates[DOMAIN.id_for(add())] = asyncio.Event()
+    callers = [asyncio.create_task(send(instance, add())) for _ in range(3)]
+    await store.arrived.get()
+    for caller in callers:
+        caller.cancel()
+    await asyncio.wait(callers)
+    assert instance.in_flight == 3
+    assert code(await send(instance, add("another"))) == "busy"
+    gate.set()
+    await instance.idle()
+    assert instance.in_flight == 0
+    assert await store.head() == 3
+
+
+async def test_each_command_is_answered_in_its_time_however_many_wait_before_it(
+    store: FaultyEvents,
+) -> None:
+    instance = executor(store, patience=0.2)
+    store.gates[DOMAIN.id_for(add())] = asyncio.Event()
+    outcomes = await asyncio.gather(*(send(instance, add(), number) for number in range(3 * RUN)))
+    codes = [code(one) for one in outcomes]
+    assert codes == ["unavailable"] * RUN + ["busy"] * 2 * RUN
+    store.gates.popitem()[1].set()
+    await instance.idle()
+    # What was begun was carried out; of what was told to be sent again nothing was.
+    assert await store.head() == RUN
+    assert (await send(instance, add(), 5)).version == 6
+    assert (await send(instance, add(), 3 * RUN - 1)).version == RUN + 1
+
+
 async def test_a_caller_who_gives_up_does_not_lose_the_command(store: FaultyEvents) -> None:
     instance = executor(store)
     gate = store.gates[DOMAIN.id_for(add())] = asyncio.Event()
@@ -343,6 +441,35 @@ async def test_a_mistake_of_the_model_fails_its_command_and_no_other(events: Mem
 
 
 # Memory
+
+
+async def test_names_that_do_not_exist_take_no_room_from_those_that_do(
+    events: MemoryEvents,
+) -> None:
+    counted = CountingLoads(events)
+    instance = executor(counted, cache=3)
+    for name in "abc":
+        await send(instance, add(name))
+    for number in range(20):
+        assert code(await send(instance, add(f"none{number}", amount=-1))) == "tally.negative"
+    counted.loads.clear()
+    for name in "abc":
+        assert (await send(instance, add(name))).version == 2
+    assert counted.loads == []
+
+
+class CountingLoads(EventsAround):
+    """A store on another one that notes what is loaded."""
+
+    def __init__(self, inner: EventStore) -> None:
+        super().__init__(inner)
+        self.loads: list[str] = []
+
+    async def load(
+        self, aggregate: str, aggregate_id: str, after: Position = START
+    ) -> tuple[EventRecord, ...]:
+        self.loads.append(aggregate_id)
+        return await self.inner.load(aggregate, aggregate_id, after)
 
 
 async def test_a_cache_of_one_aggregate_is_enough(events: MemoryEvents) -> None:

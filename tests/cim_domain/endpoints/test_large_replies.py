@@ -69,12 +69,11 @@ def test_what_fits_is_told_whole() -> None:
     assert outcome.within(size) is outcome
 
 
-@pytest.mark.parametrize("kept", [0.0, 60.0])
 async def test_a_rejection_larger_than_any_message_is_answered(
-    link: Link, subjects: Subjects, nats_url: str, tmp_path: Path, kept: float
+    link: Link, subjects: Subjects, nats_url: str, tmp_path: Path
 ) -> None:
     nats = load_settings(subject_prefix=subjects.prefix, url=nats_url, data_directory=tmp_path)
-    settings = load_service_settings(views="memory", refusals_kept=kept)
+    settings = load_service_settings(views="memory")
     async with Service(Domain("walls", aggregates=[Wall]), nats, settings):
         command_id = str(uuid4())
         reply = await link.requests.one(

@@ -105,7 +105,5 @@ async def instance_on(
     async with AsyncExitStack() as stack:
         link = await Link.open(settings, name="instance")
         stack.push_async_callback(link.close)
-        refusals = await open_idempotency_store(
-            stack, link, subjects.refusal_bucket, kept=600, patience=5
-        )
+        refusals = await open_idempotency_store(stack, link, subjects, kept=600, patience=5)
         yield instance(JetStreamEvents(link, subjects), refusals), refusals

@@ -13,7 +13,7 @@ from cim_domain.client import DomainClient
 from cim_domain.model.subjects import Subjects
 from cim_domain.nats.config.settings import NatsSettings, load_settings
 from cim_domain.nats.connection.link import Link
-from cim_domain.nats.jetstream.api import ApiError, call
+from cim_domain.nats.jetstream.api import call
 from cim_domain.service.service import Service
 from cim_domain.testing.server import crash, throwaway_server
 from tests.cim_domain.commands.idempotency.doors import service_on
@@ -68,7 +68,7 @@ class Caller:
         return int(info["state"]["messages"])
 
     async def kept(self) -> int:
-        info = await call(self.link.requests, f"STREAM.INFO.KV_{self.subjects.refusal_bucket}")
+        info = await call(self.link.requests, f"STREAM.INFO.KV_{self.subjects.outcome_bucket}")
         return int(info["state"]["messages"])
 
 
@@ -184,7 +184,7 @@ async def test_what_cannot_be_kept_is_answered_as_unavailable(
 ) -> None:
     command_id = str(uuid4())
     async with service_on(settings, store_patience=0.3):
-        bucket = f"KV_{caller.subjects.refusal_bucket}"
+        bucket = f"KV_{caller.subjects.outcome_bucket}"
         await call(caller.link.requests, f"STREAM.DELETE.{bucket}")
         reply = orjson.loads((await caller.repeat(REJECTED, command_id))[1])
         assert (reply["status"], reply["error"]["code"]) == ("failed", "unavailable")
@@ -196,21 +196,9 @@ async def test_what_cannot_be_kept_is_answered_as_unavailable(
 
 async def test_after_its_time_it_is_decided_anew(settings: NatsSettings, caller: Caller) -> None:
     command_id = str(uuid4())
-    async with service_on(settings, refusals_kept=0.5):
+    async with service_on(settings, outcomes_kept=0.5):
         await caller.repeat(REJECTED, command_id)
         await caller.open()
         while await caller.kept():
             pass
         assert orjson.loads((await caller.repeat(REJECTED, command_id))[1])["status"] == "accepted"
-
-
-async def test_switched_off_it_is_decided_anew_and_nothing_is_kept(
-    settings: NatsSettings, caller: Caller
-) -> None:
-    command_id = str(uuid4())
-    async with service_on(settings, refusals_kept=0):
-        assert orjson.loads((await caller.repeat(REJECTED, command_id))[1])["status"] == "rejected"
-        await caller.open()
-        assert orjson.loads((await caller.repeat(REJECTED, command_id))[1])["status"] == "accepted"
-    with pytest.raises(ApiError, match="stream not found"):
-        await caller.kept()

@@ -32,7 +32,8 @@ def without(name: str) -> Callable[[dict[str, Any]], bytes]:
 
 
 def with_other_commands(found: dict[str, Any]) -> bytes:
-    return orjson.dumps(found | {"commands": found["commands"][:-1]})
+    commands = base64.b64decode(found["commands"])
+    return orjson.dumps(found | {"commands": base64.b64encode(commands[16:]).decode()})
 
 
 BROKEN: dict[str, Callable[[dict[str, Any]], bytes]] = {
@@ -54,8 +55,11 @@ BROKEN: dict[str, Callable[[dict[str, Any]], bytes]] = {
     "another sequence": changed(sequence=7),
     "another kind of state": changed(state={"total": "many"}),
     "no state at all": changed(state=None),
-    "marks that are no marks": changed(older=base64.b64encode(b"12345").decode()),
-    "marks that are no base64": changed(older="%%"),
+    "commands that are no chunk": changed(commands=base64.b64encode(b"12345").decode()),
+    "commands that are no base64": changed(commands="%%"),
+    "another log": changed(log="another"),
+    "another last event": changed(event="another"),
+    "a chunk that is not there": changed(older=["0" * 16]),
 }
 
 

@@ -30,11 +30,11 @@ async def test_keys_are_known_from_the_start_as_they_come_and_after_a_lost_conne
         await ensure_stream(link.requests, bucket_stream("b", kept=600, most=1000))
         bucket, keys = Bucket(link, "b"), BucketKeys(link, "b", RotatingBloomFilter(1000, 600))
         assert keys.may_have("anything")
-        await bucket.create("early", b"1")
+        await bucket.put("early", b"1")
         await keys.start()
         assert keys.may_have("early")
         assert not keys.may_have("late")
-        await bucket.create("late", b"2")
+        await bucket.put("late", b"2")
         await until(lambda: keys.may_have("late"))
         assert not keys.may_have("never")
         crash(server)
@@ -57,18 +57,18 @@ async def test_a_bucket_that_is_not_there_cannot_be_read(link: Link) -> None:
 async def test_of_a_bucket_that_is_made_anew_the_keys_are_read_anew(
     link: Link, subjects: Subjects
 ) -> None:
-    name = subjects.refusal_bucket
+    name = subjects.outcome_bucket
     definition = bucket_stream(name, kept=600)
     await ensure_stream(link.requests, definition)
     bucket, keys = Bucket(link, name), BucketKeys(link, name, RotatingBloomFilter(1000, 600))
     for number in range(3):
-        await bucket.create(f"old{number}", b"")
+        await bucket.put(f"old{number}", b"")
     await keys.start()
     assert not keys.may_have("new")
     await call(link.requests, f"STREAM.DELETE.{definition.name}")
     await until(lambda: keys.may_have("never"))
     await ensure_stream(link.requests, definition)
-    await bucket.create("new", b"")
+    await bucket.put("new", b"")
     await until(lambda: not keys.may_have("never"))
     assert keys.may_have("new")
     await keys.stop()
@@ -77,9 +77,9 @@ async def test_of_a_bucket_that_is_made_anew_the_keys_are_read_anew(
 async def test_what_takes_too_long_to_read_at_the_start_is_read_later(
     link: Link, subjects: Subjects
 ) -> None:
-    name = subjects.refusal_bucket
+    name = subjects.outcome_bucket
     await ensure_stream(link.requests, bucket_stream(name, kept=600))
-    await Bucket(link, name).create("early", b"")
+    await Bucket(link, name).put("early", b"")
     keys = BucketKeys(link, name, RotatingBloomFilter(1000, 600), patience=0)
     await keys.start()
     assert keys.may_have("never")
