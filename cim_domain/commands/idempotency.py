@@ -148,8 +148,9 @@ async def _find(
         for place in places:
             slices = log.read(place.first - 1, place.first + place.count - 1)
             events = [one async for part in slices for one in part.records]
-            if all(_is_of(command, one.metadata) for one in events):
-                return _stored(command, events)
+            own = [one for one in events if _is_of(command, one.metadata)]
+            if len(own) == place.count:
+                return _stored(command, own)
         return await store.find(command) if store else None
     except RequestError as error:
         return Answer(Outcome.refused(error, command))

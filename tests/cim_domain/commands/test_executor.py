@@ -298,6 +298,18 @@ async def test_what_is_known_of_another_log_is_forgotten(events: MemoryEvents) -
     assert full.error.details == {"total": 8}
 
 
+async def test_a_command_that_another_log_does_not_have_is_carried_out(
+    events: MemoryEvents,
+) -> None:
+    log = Exchanged(events)
+    instance = executor(log)
+    for number in range(3):
+        await send(instance, add(), id_=number)
+    log.inner = MemoryEvents()
+    outcomes = await asyncio.gather(*(send(instance, add(), id_=number) for number in (2, 9)))
+    assert [(one.status, one.version) for one in outcomes] == [("accepted", 1), ("accepted", 2)]
+
+
 class Exchanged(EventsAround):
     """A store in whose place another one may come."""
 
