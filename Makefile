@@ -1,5 +1,5 @@
 # Everything a newcomer or CI does, by name. `make help` lists it.
-.PHONY: help install demo test lint faults bench pythons lock clean
+.PHONY: help install platform demo test lint faults bench pythons lock clean
 .DEFAULT_GOAL := help
 
 VENV := .venv
@@ -21,6 +21,9 @@ help: ## list the targets
 
 install: ## have .venv hold what developing needs, as locked
 	@$(INSTALL) dev --into $(VENV)
+
+platform: ## have .venv hold what the examples beside the kit need: HTTP, metrics, PostgreSQL
+	@$(INSTALL) examples --into $(VENV)
 
 demo: ## install what running needs, start a server and the nix service, and drive them over NATS
 	@$(INSTALL) run --into $(VENV)
