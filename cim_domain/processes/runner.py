@@ -9,8 +9,9 @@ from collections.abc import Awaitable, Callable
 
 from cim_domain.commands.decisions import CommandRequest
 from cim_domain.commands.decoding import request_for
+from cim_domain.commands.results import ID_TAKEN
 from cim_domain.dead_letters import DeadLetters
-from cim_domain.errors import Busy, Failed, Invalid, NotFound, Unavailable
+from cim_domain.errors import Busy, Failed, Invalid, NotFound, RequestError, Unavailable
 from cim_domain.identity import derived_id
 from cim_domain.model.domain import Domain
 from cim_domain.model.messages import Command
@@ -135,13 +136,19 @@ class ProcessRunner:
             # The domain's answer; to ask again would not change it.
             logger.info("%s: %s", command_type, outcome.error.message)
             return
-        own = outcome.error.http in {Busy.http, Unavailable.http}
-        kind = Postponed if own else Failed
-        raise kind(
+        raise _kind_of(outcome.error)(
             f"{command_type}: {outcome.error.message}",
             code=outcome.error.code,
             details=outcome.error.details,
         )
+
+
+def _kind_of(error: RequestError) -> type[RequestError]:
+    """As what a command's error counts for the event: nothing tried, final, or a failure."""
+    if error.http in {Busy.http, Unavailable.http}:
+        return Postponed
+    # Another command has the id, sent by somebody else or by another reaction to the same event.
+    return Invalid if error.code == ID_TAKEN else Failed
 
 
 def _filter(types: set[str], subjects: Subjects) -> str | None:

@@ -297,10 +297,10 @@ async def test_one_that_goes_between_its_command_and_the_acknowledgement_has_no_
     assert await town.log() == ["tally.renamed", "tally.added"]
 
 
-async def test_a_reaction_that_turns_out_otherwise_the_second_time_changes_nothing(
+async def test_a_reaction_that_turns_out_otherwise_the_second_time_is_a_dead_letter(
     town: Town,
 ) -> None:
-    """Its command has the id of the first one, whatever it says."""
+    """Its command has the id of the first one, and says something else: nobody guesses which."""
     answers = [Add(name="echo", amounts=(1,)), Add(name="echo", amounts=(5,))]
     echo = Echo()
 
@@ -322,6 +322,8 @@ async def test_a_reaction_that_turns_out_otherwise_the_second_time_changes_nothi
     assert len(echo.seen) == 2
     (added,) = [one for one in await all_of(town.store.read()) if b"amount" in one.data]
     assert b'"amount":1' in added.data
+    (letter,) = town.letters.letters
+    assert letter.code == "command_id_taken"
 
 
 async def test_one_that_is_rejected_is_not_sent_again(town: Town) -> None:
