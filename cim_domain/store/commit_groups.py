@@ -7,7 +7,7 @@ event where many are under way: few of them are faster side by side, each by its
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from attrs import define
 
@@ -16,7 +16,7 @@ from cim_domain.store.decorator import EventsAround
 from cim_domain.store.port import Commit, EventStore, Position, StoreConflict
 
 PLAIN = 32
-"""While fewer commits are under way, one of a single event goes by itself."""
+"""While fewer are under way, a commit of a single event goes by itself."""
 
 GROUPS = 2
 """So many groups are under way at a time: one that the server stores, one on its way there."""
@@ -35,11 +35,19 @@ class _Waiting:
 class GroupingEvents(EventsAround):
     """An `EventStore` that sends commits in groups, as large as `inner.limits` allow.
 
-    A single event goes by itself while fewer than `plain` commits are under way, and no more bytes
-    than a group may have. A group is never held back to fill it.
+    A single event goes by itself while fewer than `plain` are under way, and no more bytes than a
+    group may have. A group is never held back to fill it. `under_way` says how many are: without
+    it, the commits that were handed in; but of many commands the most are on their way here, or
+    back.
     """
 
-    def __init__(self, inner: EventStore, plain: int = PLAIN, groups: int = GROUPS) -> None:
+    def __init__(
+        self,
+        inner: EventStore,
+        plain: int = PLAIN,
+        groups: int = GROUPS,
+        under_way: Callable[[], int] | None = None,
+    ) -> None:
         super().__init__(inner)
         self._plain = plain
         self._groups = groups
@@ -48,6 +56,7 @@ class GroupingEvents(EventsAround):
         """The aggregates with a commit in a group that is under way."""
         self._senders: set[asyncio.Task[None]] = set()
         self._under_way = 0
+        self._all_under_way = under_way or (lambda: self._under_way)
         self._bytes = 0
 
     async def append(self, commits: Sequence[Commit]) -> tuple[Position, ...]:
@@ -60,7 +69,7 @@ class GroupingEvents(EventsAround):
         (commit,) = commits
         alone = (
             len(commit.events) == 1
-            and self._under_way < self._plain
+            and self._all_under_way() < self._plain
             and self._bytes + commit.size <= self.inner.limits.commit_bytes
         )
         self._under_way += 1

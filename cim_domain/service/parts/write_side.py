@@ -46,7 +46,7 @@ class WriteSide(Part):
             )
             self.executor = Executor(
                 here.domain,
-                GroupingEvents(log),
+                GroupingEvents(log, under_way=lambda: self.executor.in_flight),
                 repository,
                 source=here.subjects.service,
                 clock=here.clock,

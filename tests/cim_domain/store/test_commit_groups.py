@@ -175,6 +175,15 @@ async def test_few_single_events_go_side_by_side_at_once_and_more_wait_for_each_
     assert store.appended[4:] == [[A]]
 
 
+async def test_what_is_on_its_way_here_counts_where_that_is_told() -> None:
+    store, coming = RecordingEvents(), 3
+    grouping = GroupingEvents(store, plain=3, under_way=lambda: coming)
+    await asyncio.gather(*(grouping.append([one]) for one in named(A, B)))
+    coming = 2
+    await asyncio.gather(*(grouping.append([one]) for one in named(C, D)))
+    assert store.appended == [[A, B], [C], [D]]
+
+
 async def test_commits_of_several_events_always_ride_together() -> None:
     store = RecordingEvents()
     grouping = GroupingEvents(store, plain=100)
