@@ -12,6 +12,7 @@
         ├── Busy              too much in flight; send it again later                (429)
         ├── Failed            the service could not; the message is not to blame     (500)
         └── Unavailable       the server or a store is away                          (503)
+            └── Outdated      the code that runs here is too old; a newer one's can      (503)
 
 A request error has a `code` for programs (lower snake case, dotted where it belongs to an
 aggregate: ``flake.exists``), a `message` for people, which says what to do next where that is not
@@ -121,3 +122,7 @@ class Unavailable(RequestError):
 
     http = 503
     default_code = "unavailable"
+
+
+class Outdated(Unavailable):
+    """The code that runs here is too old for it: a newer one can, now or once it is there."""

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType, ModuleType
 from typing import Any, Self, TypeVar
 
-from cim_domain.errors import Failed, LoadError, ModelError
+from cim_domain.errors import Failed, LoadError, ModelError, Outdated
 from cim_domain.identity import aggregate_id
 from cim_domain.model.aggregate import Aggregate, AggregateModel, read_aggregate
 from cim_domain.model.discovery import (
@@ -131,9 +131,10 @@ class Domain:
     def read_event(self, metadata: Metadata, data: bytes) -> Event:
         """The event in a record of the log, in the shape that the code knows today.
 
-        Raises `Failed` where the code cannot know: ``unknown_event`` for a type it does not have,
-        ``newer_event`` for a version after its own, ``corrupt_event`` where the data do not fit,
-        ``foreign_event`` for a message that the kit has not written.
+        Raises `Outdated` where newer code can: ``unknown_event`` for a type that this one does not
+        have, ``newer_event`` for a version after its own. Raises `Failed` where none can:
+        ``corrupt_event`` where the data do not fit, ``foreign_event`` for a message that the kit
+        has not written.
         """
         event = self.events.get(metadata.message_type)
         if not metadata.aggregate_version:
@@ -144,14 +145,14 @@ class Domain:
                 details=_place(metadata),
             )
         if event is None:
-            raise Failed(
+            raise Outdated(
                 f"the log holds an event of type {metadata.message_type!r} (sequence"
                 f" {metadata.sequence}), which this code does not know: run a newer one",
                 code="unknown_event",
                 details=_place(metadata),
             )
         if metadata.schema_version > event.schema_version:
-            raise Failed(
+            raise Outdated(
                 f"the log holds {metadata.message_type} in version {metadata.schema_version}"
                 f" (sequence {metadata.sequence}); this code knows up to version"
                 f" {event.schema_version}: run a newer one",

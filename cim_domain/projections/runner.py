@@ -210,7 +210,8 @@ class ProjectionRunner:
                 logger.info("projection %s: %s", self._model.name, error)
                 self._replaced = True
             except RequestError as error:
-                logger.warning("projection %s waits: %s", self._model.name, error.message)
+                level = logging.DEBUG if error.message == self._error else logging.WARNING
+                logger.log(level, "projection %s waits: %s", self._model.name, error.message)
                 await self._wait(error.message)
             except Poison as poison:
                 self._state, self._error = RunnerState.STOPPED, poison.error.message

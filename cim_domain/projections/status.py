@@ -19,7 +19,7 @@ class RunnerState(StrEnum):
     CATCHING_UP = "catching_up"
     LIVE = "live"
     WAITING = "waiting"
-    """For its views or the log, which are away; it goes on by itself."""
+    """For its views or the log, which are away, or for newer code; it goes on by itself."""
     STOPPED = "stopped"
     """At an event that cannot be projected; it needs a person."""
 

@@ -1,6 +1,7 @@
 """Taking events of the log into views: a slice is one transaction, with the new checkpoint.
 
-An event that cannot be projected becomes a dead letter, and is stopped at or skipped.
+An event that cannot be projected becomes a dead letter, and is stopped at or skipped. One that
+newer code can project is neither: it is waited at.
 """
 
 import asyncio
@@ -8,7 +9,7 @@ import logging
 from collections.abc import Sequence
 
 from cim_domain.dead_letters import DeadLetter, DeadLetters
-from cim_domain.errors import CimError, Failed, RequestError
+from cim_domain.errors import CimError, Failed, Outdated, RequestError
 from cim_domain.model.domain import Domain
 from cim_domain.model.projection import ProjectionModel, Projector
 from cim_domain.model.records import EventRecord
@@ -103,7 +104,8 @@ class ViewWriter:
     async def take_in(self, views: ViewStore, records: Sequence[EventRecord]) -> None:
         """Change the views on those of the events that they have not taken in.
 
-        Raises `Poison` at an event that stops it, and what the views raise.
+        Raises `Poison` at an event that stops it, `Outdated` at one that needs newer code, and
+        what the views raise.
         """
         records = self._unread(records)
         while records:
@@ -133,7 +135,12 @@ class ViewWriter:
                 return
             poison = Poison(records[0], _cannot_project(self._model, records[0], error))
         self._progress.move_to(_end(records, poison))
-        if poison:
+        if poison and isinstance(poison.error, Outdated):
+            # Code that knows it may have moved these views over it.
+            await self.reread_checkpoint(views)
+            if self._progress.position < poison.record.metadata.sequence:
+                raise poison.error
+        elif poison:
             await self._bury(poison)
             await self._skip(views, poison)
 

@@ -236,7 +236,6 @@ async def test_two_runners_on_one_database_apply_nothing_twice(setting: Setting)
 
 
 POISON: Mapping[str, tuple[str, bytes, dict[str, Any], str]] = {
-    "a newer version": ("tally.added", b"{}", {"schema_version": 2}, "newer_event"),
     "not what its type declares": ("tally.added", b'{"name":1}', {}, "corrupt_event"),
     "no JSON": ("tally.added", b"{", {}, "corrupt_event"),
     "a value that views cannot hold": (
@@ -291,11 +290,31 @@ async def test_stopped_again_at_the_same_event_it_is_one_dead_letter(setting: Se
     assert len(setting.letters.letters) == 1
 
 
-async def test_a_newer_event_is_refused_by_name(setting: Setting) -> None:
-    await setting.put("tally.added", b"{}", schema_version=7)
-    runner = setting.runner()
-    await runner.run()
-    assert "tally.added in version 7" in (runner.status.error or "")
+@pytest.mark.parametrize("on_poison", OnPoison)
+async def test_at_an_event_of_newer_code_it_waits_and_says_so_whatever_is_set(
+    setting: Setting, on_poison: OnPoison
+) -> None:
+    await setting.add("a", 1)
+    newer = await setting.put("tally.added", b"{}", schema_version=7)
+    await setting.add("a", 2)
+    async with running(setting.runner(on_poison=on_poison)) as runner:
+        await until(lambda: runner.status.state is RunnerState.WAITING)
+        assert "tally.added in version 7" in (runner.status.error or "")
+        assert runner.position == newer - 1
+        assert await setting.totals() == {"a": (1, 1)}
+        assert setting.letters.letters == []
+
+
+async def test_where_newer_code_has_moved_the_views_over_it_it_goes_on(setting: Setting) -> None:
+    newer = await setting.put("tally.added", b"{}", schema_version=7)
+    async with running(setting.runner()) as runner:
+        await until(lambda: runner.status.state is RunnerState.WAITING)
+        views = await setting.views.open(setting.domain.projections["tallies"])
+        await views.commit((), expected=await views.checkpoint(), checkpoint=newer)
+        await setting.add("a", 2)
+        await caught_up(runner, setting)
+        assert runner.status.state is RunnerState.LIVE
+    assert await setting.totals() == {"a": (2, 1)}
 
 
 async def test_events_of_types_that_nobody_knows_are_passed_by(setting: Setting) -> None:
