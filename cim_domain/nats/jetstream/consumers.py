@@ -23,13 +23,17 @@ _ATTEMPTS = 3
 _BEGINNING = ("deliver_policy", "opt_start_seq", "opt_start_time")
 _NOT_ALONGSIDE = ("filter_subject", "filter_subjects", "deliver_subject", "deliver_group")
 
+HANDLES = "cim-domain.handles"
+"""The name under which a consumer's metadata hold what the code handles."""
+
 
 @frozen(kw_only=True)
 class Retries:
     """How often a message is tried, and how long apart. `ack_wait` is in seconds.
 
     A message that is not acknowledged for so long, because its handler's process died, is
-    delivered again. Each instance counts the attempts that it has seen fail.
+    delivered again. Each instance counts the attempts that it has seen fail; those that no
+    process has lived to see the end of are counted beside the stream, see `UnendedAttempts`.
     """
 
     attempts: int = 5
@@ -37,10 +41,14 @@ class Retries:
     ack_wait: float = 30.0
 
     @property
-    def most_deliveries(self) -> int:
-        """After so many deliveries a message is not begun any more: it may be what ends the
-        process, so that no attempt comes to an end that could be counted."""
-        return 3 * self.attempts
+    def uncounted_deliveries(self) -> int:
+        """So many deliveries cost nothing beside; of later ones it is noted that they are begun.
+
+        A message comes again for many reasons, and a count of deliveries does not tell them apart.
+        One that ends its process each time shows in attempts that were begun and never ended:
+        after `attempts` of those that are noted, it is not begun any more.
+        """
+        return 2 * self.attempts
 
 
 @frozen(kw_only=True)
@@ -52,6 +60,12 @@ class ConsumerDefinition:
     filter_subject: str | None = None
     history: bool = False
     """Whether it begins with what the stream holds already, when it is first made."""
+    handles: frozenset[str] = frozenset()
+    """What the code handles of what it is delivered, in words without blanks.
+
+    Where that is said, the consumer keeps what every version of the code has said that shared it,
+    and passes what any of them asked for: the filter grows, and never shrinks.
+    """
 
     def config(self, retries: Retries) -> dict[str, Any]:
         """The configuration in JetStream's own words."""
@@ -68,7 +82,34 @@ class ConsumerDefinition:
         }
         if self.filter_subject:
             config["filter_subject"] = self.filter_subject
+        if self.handles:
+            config["metadata"] = {HANDLES: " ".join(sorted(self.handles))}
         return config
+
+    def config_beside(self, retries: Retries, actual: Mapping[str, Any]) -> dict[str, Any]:
+        """The same for a consumer that exists, which other versions of the code may share."""
+        config = self.config(retries)
+        if self.handles:
+            noted = self.handles | handled_by(actual)
+            config["metadata"] = {
+                **(actual.get("metadata") or {}),
+                HANDLES: " ".join(sorted(noted)),
+            }
+            config["filter_subject"] = _covering(self.filter_subject, actual.get("filter_subject"))
+        return {name: value for name, value in config.items() if value is not None}
+
+
+def handled_by(config: Mapping[str, Any]) -> frozenset[str]:
+    """What the versions of the code handle that have shared a consumer."""
+    return frozenset((config.get("metadata") or {}).get(HANDLES, "").split())
+
+
+def _covering(one: str | None, other: str | None) -> str | None:
+    """The filter that passes whatever one of two passes; None: all."""
+    if one is None or other is None or one.count(".") != other.count("."):
+        return None
+    pairs = zip(one.split("."), other.split("."), strict=True)
+    return ".".join(mine if mine == theirs else "*" for mine, theirs in pairs)
 
 
 @frozen(kw_only=True)
@@ -90,7 +131,8 @@ class Consumer:
         self._requests = link.requests
         self._stream = definition.stream
         self._name = definition.name
-        self._wanted = definition.config(retries)
+        self._definition = definition
+        self._retries = retries
         self._acknowledged: int | None = None
         """All up to this sequence were acknowledged; None: it has not been made or met yet."""
 
@@ -106,11 +148,12 @@ class Consumer:
                 return
             try:
                 if actual is None:
-                    await self._create("create", {**self._wanted, **await self._beginning()})
+                    wanted = self._definition.config(self._retries)
+                    await self._create("create", {**wanted, **await self._beginning()})
                 else:
                     kept = {key: actual[key] for key in actual if key not in _NOT_ALONGSIDE}
                     begun = {key: actual[key] for key in _BEGINNING if key in actual}
-                    await self._create("update", {**kept, **self._wanted, **begun})
+                    await self._create("update", {**kept, **self._wanted(actual), **begun})
             except ApiError as error:
                 if error.status_code == UNAVAILABLE:
                     raise
@@ -126,6 +169,13 @@ class Consumer:
             in_flight=int(info["num_ack_pending"]),
             retrying=int(info["num_redelivered"]),
         )
+
+    async def handled(self) -> frozenset[str]:
+        """What the versions of the code handle that share it, or have. Raises as `state` does."""
+        return handled_by((await self._info())["config"])
+
+    def _wanted(self, actual: Mapping[str, Any]) -> dict[str, Any]:
+        return self._definition.config_beside(self._retries, actual)
 
     async def _info(self) -> dict[str, Any]:
         info = await call(self._requests, f"CONSUMER.INFO.{self._stream}.{self._name}")
@@ -172,7 +222,7 @@ class Consumer:
 
     def _differences(self, actual: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
         """What an existing one has otherwise: ``{setting: (wanted, actual)}``."""
-        wanted = {**dict.fromkeys(_NOT_ALONGSIDE), **self._wanted}
+        wanted = {**dict.fromkeys(_NOT_ALONGSIDE), **self._wanted(actual)}
         return {
             setting: (value, actual.get(setting))
             for setting, value in wanted.items()

@@ -8,12 +8,14 @@ from nats.aio.msg import Msg
 class Delivery(NamedTuple):
     """Where a message stands in its stream and with its consumer. All counted from 1.
 
+    `stored` is when the stream took it in, in nanoseconds since 1970 by the server's clock;
     `pending` is how many more the consumer had for delivery when this one was sent.
     """
 
     deliveries: int
     sequence: int
     consumer_sequence: int
+    stored: int
     pending: int
 
 
@@ -31,5 +33,6 @@ def read_delivery(message: Msg) -> Delivery:
         deliveries=int(tokens[place]),
         sequence=int(tokens[place + 1]),
         consumer_sequence=int(tokens[place + 2]),
+        stored=int(tokens[place + 3]),
         pending=int(tokens[place + 4]),
     )

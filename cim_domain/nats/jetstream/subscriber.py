@@ -2,7 +2,8 @@
 
 Each message is handled at least once, by one of the instances that share the consumer. A handler
 that raises gets the message again, after a delay that grows; when it has failed often enough, or
-says that it never will succeed, the message goes to the dead letters with the reason.
+says that it never will succeed, the message goes to the dead letters with the reason. What only
+newer code can handle stays with the consumer, for an instance that has it.
 """
 
 import asyncio
@@ -11,6 +12,7 @@ import random
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
+from datetime import UTC, datetime
 from itertools import count
 
 from nats.aio.msg import Msg
@@ -20,6 +22,8 @@ from cim_domain.backoff import Backoff
 from cim_domain.dead_letters import DeadLetters
 from cim_domain.errors import CimError, RequestError
 from cim_domain.nats.connection.link import Link
+from cim_domain.nats.jetstream.api import NANOSECONDS
+from cim_domain.nats.jetstream.buckets import Bucket
 from cim_domain.nats.jetstream.consumers import Consumer, ConsumerDefinition, ConsumerState, Retries
 from cim_domain.nats.jetstream.delivery import read_delivery
 from cim_domain.nats.jetstream.pull import Pull
@@ -32,6 +36,7 @@ from cim_domain.nats.jetstream.redelivery import (
     Postponed,
     Received,
 )
+from cim_domain.nats.jetstream.unended_attempts import UnendedAttempts
 
 __all__ = [
     "ConsumerDefinition",
@@ -73,12 +78,14 @@ class Subscriber:
         handler: Handler,
         dead_letters: DeadLetters,
         *,
+        bucket: Bucket,
         dead_letter_name: str,
         retries: Retries | None = None,
         concurrency: int = 16,
         key: Key | None = None,
         on_failure: OnFailure | None = None,
     ) -> None:
+        """`bucket`, which exists, is where it is noted what was begun and did not end."""
         self._link = link
         self._definition = definition
         self._concurrency = concurrency
@@ -86,7 +93,13 @@ class Subscriber:
         self._retries = retries = retries or Retries()
         self._consumer = Consumer(link, definition, retries)
         self._attempts = Attempts(
-            definition.name, handler, dead_letters, dead_letter_name, retries, on_failure
+            definition.name,
+            handler,
+            dead_letters,
+            dead_letter_name,
+            retries,
+            on_failure,
+            UnendedAttempts(bucket, definition.name),
         )
         self._pull: Pull | None = None
         self._in_hand: dict[int, Msg] = {}
@@ -109,12 +122,24 @@ class Subscriber:
         """Why no messages come or can be tried now; None: as far as is known here, all is well."""
         return self._trouble or next(iter(self._postponed.values()), None)
 
-    async def start(self) -> None:
-        """Have the consumer exist, and begin.
+    def waiting_for(self, in_flight: int) -> str | None:
+        """Why newer code is needed to handle a message, of so many in flight; None: it is not."""
+        return self._attempts.waiting_for(in_flight)
+
+    async def ensure(self) -> None:
+        """Have the consumer exist, and know what is handled here.
 
         Raises `ConfigurationError` where the server refuses the consumer, `ApiError` and
         `NoAnswer` where it cannot now.
         """
+        await self._consumer.ensure()
+
+    async def handled(self) -> frozenset[str]:
+        """What is handled here and by other versions of the code. Raises as `state` does."""
+        return await self._consumer.handled()
+
+    async def start(self) -> None:
+        """Have the consumer exist, and begin. Raises as `ensure` does."""
         await self._consumer.ensure()
         self._stopping.clear()
         self._running = [asyncio.create_task(one()) for one in (self._run, self._watch)]
@@ -219,6 +244,7 @@ class Subscriber:
             message.data,
             delivery.sequence,
             delivery.deliveries,
+            datetime.fromtimestamp(delivery.stored / NANOSECONDS, UTC),
         )
         key = self._key(received) if self._key else None
         if key in self._queues:

@@ -22,7 +22,7 @@ def delivered(reply: str) -> Msg:
 )
 def test_each_form_says_the_same(reply: str) -> None:
     assert read_delivery(delivered(reply)) == Delivery(
-        deliveries=3, sequence=71, consumer_sequence=50, pending=9
+        deliveries=3, sequence=71, consumer_sequence=50, stored=1_700_000_000_000_000_000, pending=9
     )
 
 

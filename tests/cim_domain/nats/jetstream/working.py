@@ -11,6 +11,8 @@ from cim_domain.backoff import Backoff
 from cim_domain.dead_letters import DeadLetters, MemoryDeadLetters
 from cim_domain.nats.connection.link import Link
 from cim_domain.nats.jetstream.api import answer_of, call
+from cim_domain.nats.jetstream.buckets import Bucket, bucket_stream
+from cim_domain.nats.jetstream.streams import ensure_stream
 from cim_domain.nats.jetstream.subscriber import ConsumerDefinition, Received, Retries, Subscriber
 
 QUICK = Backoff(first_delay=0.02, factor=2, ceiling=0.5, jitter=0)
@@ -32,6 +34,8 @@ class Work:
     async def make(self, **config: Any) -> "Work":
         wanted = {"name": self.stream, "subjects": [f"{self.root}.>"], **config}
         await call(self.link.requests, f"STREAM.CREATE.{self.stream}", wanted)
+        # Where the workers note what they have begun.
+        await ensure_stream(self.link.requests, bucket_stream(self.stream))
         return self
 
     async def put(
@@ -98,16 +102,23 @@ class Workers:
         retries: Retries | None = None,
         filter_subject: str | None = None,
         history: bool = True,
+        handles: frozenset[str] = frozenset(),
+        bucket: Bucket | None = None,
         **options: Any,
     ) -> Subscriber:
         definition = ConsumerDefinition(
-            stream=self.work.stream, name="workers", filter_subject=filter_subject, history=history
+            stream=self.work.stream,
+            name="workers",
+            filter_subject=filter_subject,
+            history=history,
+            handles=handles,
         )
         return Subscriber(
             link or self.work.link,
             definition,
             self.handle,
             letters or self.letters,
+            bucket=bucket or Bucket(link or self.work.link, self.work.stream),
             dead_letter_name="process.workers",
             retries=retries or quickly(),
             **options,

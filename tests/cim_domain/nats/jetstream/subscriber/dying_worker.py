@@ -12,6 +12,7 @@ from cim_domain.backoff import Backoff
 from cim_domain.dead_letters import DeadLetter, MemoryDeadLetters
 from cim_domain.nats.config.settings import load_settings
 from cim_domain.nats.connection.link import Link
+from cim_domain.nats.jetstream.buckets import Bucket
 from cim_domain.nats.jetstream.subscriber import ConsumerDefinition, Received, Retries, Subscriber
 
 
@@ -36,6 +37,7 @@ async def main(url: str, stream: str, attempts: str, ack_wait: str) -> None:
         ConsumerDefinition(stream=stream, name="workers", history=True),
         handle,
         Told(),
+        bucket=Bucket(link, stream),
         dead_letter_name="process.workers",
         retries=Retries(
             attempts=int(attempts),

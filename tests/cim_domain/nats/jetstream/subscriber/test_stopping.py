@@ -126,7 +126,7 @@ async def test_one_that_kills_its_process_each_time_is_a_dead_letter_in_the_end(
 ) -> None:
     retries = quickly(attempts=1, ack_wait=0.3)
     await work.put("die")
-    for _ in range(retries.most_deliveries):
+    for _ in range(retries.uncounted_deliveries + retries.attempts):
         async with dying(nats_url, work, retries) as says:
             assert await says.read() == b"begun die\n"
     await workers.subscribe(retries=retries)
