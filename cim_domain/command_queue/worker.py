@@ -2,11 +2,15 @@
 
 At least once, by one of the instances, and with one effect: the id of a command stays the same
 whenever it is delivered. What came of it is kept before the server may forget the command.
+
+What only newer code can do is left to it: a command on an aggregate with newer events for as long
+as it takes, one of a type that is unknown here for `UNKNOWN_FOR` seconds: it may be a mistake.
 """
 
 import logging
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from datetime import timedelta
 
 from attrs import evolve, frozen
 
@@ -16,13 +20,21 @@ from cim_domain.commands.decisions import CommandRequest
 from cim_domain.commands.decoding import NOT_A_REQUEST, read_command
 from cim_domain.commands.results import ID_TAKEN
 from cim_domain.dead_letters import DeadLetter, DeadLetters
-from cim_domain.errors import Busy, Conflict, Rejected, RequestError, Unavailable
-from cim_domain.model.domain import Domain
+from cim_domain.errors import (
+    Busy,
+    Conflict,
+    Invalid,
+    NotFound,
+    Outdated,
+    Rejected,
+    RequestError,
+    Unavailable,
+)
+from cim_domain.model.domain import RESERVED, Domain
 from cim_domain.model.metadata import Clock, Metadata, utc_now
 from cim_domain.model.subjects import Subjects
 from cim_domain.nats.connection.link import Link
 from cim_domain.nats.jetstream.api import call
-from cim_domain.nats.jetstream.redelivery import GaveUp
 from cim_domain.nats.jetstream.subscriber import (
     ConsumerDefinition,
     Postponed,
@@ -32,7 +44,7 @@ from cim_domain.nats.jetstream.subscriber import (
 )
 from cim_domain.observability.health import HealthCheck, look_at_subscriber
 from cim_domain.wire.codec import COMMAND_ID, MAX_ERROR_HEADERS
-from cim_domain.wire.command_status import CommandStatus
+from cim_domain.wire.command_status import CommandStatus, State
 from cim_domain.wire.outcome import Outcome
 
 logger = logging.getLogger("cim_domain.commands")
@@ -40,6 +52,12 @@ logger = logging.getLogger("cim_domain.commands")
 CONSUMER = "commands"
 DEAD_LETTERS = "submit"
 CONCURRENCY = 64
+
+UNKNOWN_FOR = 3600.0
+"""Seconds after being stored that a command of a type that is unknown here waits for newer code.
+One that no code has met until then is handed back some times yet: `Retries.uncounted_deliveries`.
+"""
+
 _ROOM = MAX_ERROR_HEADERS + 4096
 
 Execute = Callable[[CommandRequest], Awaitable[Outcome]]
@@ -65,7 +83,7 @@ class QueueWorker:
         self._subjects = subjects
         self._execute = execute
         self._standings = standings
-        self._patience = 2 * retries.attempts
+        self._hand_backs = retries.uncounted_deliveries
         self._clock = clock
         self._stream_id = ""
         self._subscriber = Subscriber(
@@ -78,6 +96,7 @@ class QueueWorker:
             ),
             self._handle,
             _Named(dead_letters, self._metadata),
+            bucket=standings.bucket,
             dead_letter_name=DEAD_LETTERS,
             retries=retries,
             concurrency=CONCURRENCY,
@@ -111,11 +130,13 @@ class QueueWorker:
         try:
             if await self._is_settled(received, metadata):
                 return
-            if received.deliveries > self._patience:
-                raise GaveUp(self._patience)
             await self._carry_out(received, metadata)
+        except Outdated:
+            raise
         except (Busy, Unavailable) as error:
             raise Postponed.by(error) from error
+        except NotFound as error:
+            raise self._unknown(received, metadata, error) from error
 
     async def replay(self, received: Received) -> Outcome:
         """Carry out a command that is a dead letter, under the id that it had; what came of it.
@@ -139,6 +160,22 @@ class QueueWorker:
         else:
             await self._standings.put(standing, metadata.organization_id)
         return outcome
+
+    def _unknown(
+        self, received: Received, metadata: Metadata, error: NotFound
+    ) -> Outdated | Invalid:
+        """What stands in the way of a command of a type that the domain does not have here."""
+        new = received.deliveries <= self._hand_backs or (
+            received.stored_at is not None
+            and self._clock() - received.stored_at < timedelta(seconds=UNKNOWN_FOR)
+        )
+        if new and metadata.message_type.split(".")[0] != RESERVED:
+            return Outdated(
+                f"{error.message} as far as this code knows: it waits for newer code, until an hour"
+                " after it was stored, and is invalid then",
+                code=error.code,
+            )
+        return Invalid(error.message, code=error.code)
 
     def _metadata(self, received: Received) -> Metadata:
         message_type = self._subjects.type_in(received.subject)
@@ -171,8 +208,9 @@ class QueueWorker:
             # Where nobody can tell whose it is, nobody can ask for it.
             return
         outcome = Outcome.refused(error, self._with_aggregate(metadata, received))
+        undone: State = "waiting" if isinstance(error, Outdated) else "retrying"
         standing = CommandStatus(
-            state=outcome.status if dead else "retrying",
+            state=outcome.status if dead else undone,
             command_id=metadata.message_id,
             outcome=self._to_keep(outcome),
             attempts=received.deliveries,

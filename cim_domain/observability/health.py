@@ -148,7 +148,7 @@ def look_at_dead_letters(letters: DeadLetters) -> HealthCheck:
 
 
 def look_at_subscriber(subscriber: Subscriber, lag_allowed: int) -> HealthCheck:
-    """Whether messages come, how many wait, and whether some have to be tried again.
+    """Whether messages come, how many wait, and whether some are tried again, or need newer code.
 
     Without its consumer, the look ends with the server's error.
     """
@@ -160,9 +160,13 @@ def look_at_subscriber(subscriber: Subscriber, lag_allowed: int) -> HealthCheck:
             "in_flight": state.in_flight,
             "retrying": state.retrying,
         }
-        if subscriber.trouble is not None:
-            facts["error"] = subscriber.trouble
-        poor = subscriber.trouble is not None or state.retrying or state.pending > lag_allowed
+        newer = subscriber.waiting_for(state.in_flight)
+        if newer is not None:
+            facts["state"] = "waiting"
+        error = subscriber.trouble or newer
+        if error is not None:
+            facts["error"] = error
+        poor = error is not None or state.retrying or state.pending > lag_allowed
         return Check(HealthStatus.DEGRADED if poor else HealthStatus.HEALTHY, facts)
 
     return look

@@ -11,7 +11,15 @@ from cim_domain.commands.decisions import CommandRequest
 from cim_domain.commands.decoding import request_for
 from cim_domain.commands.results import ID_TAKEN
 from cim_domain.dead_letters import DeadLetters
-from cim_domain.errors import Busy, Failed, Invalid, NotFound, RequestError, Unavailable
+from cim_domain.errors import (
+    Busy,
+    Failed,
+    Invalid,
+    NotFound,
+    Outdated,
+    RequestError,
+    Unavailable,
+)
 from cim_domain.identity import derived_id
 from cim_domain.model.domain import Domain
 from cim_domain.model.messages import Command
@@ -20,6 +28,7 @@ from cim_domain.model.process import ProcessModel
 from cim_domain.model.records import EventRecord
 from cim_domain.model.subjects import Subjects
 from cim_domain.nats.connection.link import Link
+from cim_domain.nats.jetstream.buckets import Bucket
 from cim_domain.nats.jetstream.subscriber import (
     ConsumerDefinition,
     Postponed,
@@ -65,14 +74,22 @@ class ProcessRunner:
                 name=f"process-{model.name}",
                 filter_subject=_filter(self._types, subjects),
                 history=model.history,
+                handles=frozenset(self._types),
             ),
             self._handle,
             dead_letters,
+            bucket=Bucket(link, subjects.outcome_bucket),
             dead_letter_name=f"process.{model.name}",
             retries=retries,
             concurrency=model.concurrency,
             key=_aggregate,
         )
+
+    async def ensure(self) -> None:
+        """Have it known which events this code reacts to, before there are any that older code
+        does not know. Raises as `start` does.
+        """
+        await self._subscriber.ensure()
 
     async def start(self) -> None:
         """Begin. Raises `ConfigurationError`, `ApiError` and `NoAnswer`."""
@@ -90,8 +107,23 @@ class ProcessRunner:
         record = read_event(
             received.subject, received.headers, received.data, received.sequence, self._source
         )
-        if record.metadata.message_type in self._types:
+        message_type = record.metadata.message_type
+        if message_type in self._types:
             await self.replay(record)
+        elif message_type not in self._domain.events and await self._is_for_newer(message_type):
+            raise Outdated(
+                f"the log holds an event of type {message_type!r} (sequence"
+                f" {record.metadata.sequence}), to which newer code of the process"
+                f" {self._model.name} reacts, and which this code does not know: run a newer one",
+                code="unknown_event",
+            )
+
+    async def _is_for_newer(self, message_type: str) -> bool:
+        """Whether other code of this process, which shares its consumer, reacts to such events."""
+        try:
+            return message_type in await self._subscriber.handled()
+        except RequestError as error:
+            raise Postponed.by(error) from error
 
     async def replay(self, record: EventRecord) -> None:
         """React to one event of the log, also if it did before. Raises what stands in the way."""
@@ -145,6 +177,8 @@ class ProcessRunner:
 
 def _kind_of(error: RequestError) -> type[RequestError]:
     """As what a command's error counts for the event: nothing tried, final, or a failure."""
+    if isinstance(error, Outdated):
+        return Outdated
     if error.http in {Busy.http, Unavailable.http}:
         return Postponed
     # Another command has the id, sent by somebody else or by another reaction to the same event.

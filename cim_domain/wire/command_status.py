@@ -14,7 +14,7 @@ from pydantic import AwareDatetime, BaseModel, ValidationError
 
 from cim_domain.errors import Conflict, Invalid, Rejected, RequestError, Status
 from cim_domain.wire.codec import write_time
-from cim_domain.wire.error_replies import bad_reply
+from cim_domain.wire.error_replies import ErrorPart, bad_reply
 from cim_domain.wire.outcome import Outcome
 
 logger = logging.getLogger("cim_domain.commands")
@@ -38,10 +38,11 @@ def status_key(command_id: str, organization_id: str | None) -> str:
 class CommandStatus:
     """How a command stands.
 
-    `scheduled` until it is due (`at`), `waiting` to be carried out, `retrying` after attempts that
-    failed; then what came of it: `accepted`, `rejected`, `invalid`, `conflict`, `failed` (it was
-    given up), or `cancelled`. `outcome` is the reply, or that of the last attempt; `attempts`
-    counts deliveries. What could not be handled is a `dead_letter`, too.
+    `scheduled` until it is due (`at`), `waiting` to be carried out, also where only newer code can
+    (its `error` says so then), `retrying` after attempts that failed; then what came of it:
+    `accepted`, `rejected`, `invalid`, `conflict`, `failed` (it was given up), or `cancelled`.
+    `outcome` is the reply, or that of the last attempt; `attempts` counts deliveries. What could
+    not be handled is a `dead_letter`, too.
     """
 
     state: State
@@ -101,7 +102,7 @@ class CommandStatus:
         outcome = None
         if read.status in _DONE:
             outcome = Outcome.from_wire(data, _HTTP.get(read.status, 500))
-        elif read.status == "retrying":
+        elif read.status == "retrying" or read.error is not None:
             last = {**orjson.loads(data), "status": "failed"}
             outcome = Outcome.from_wire(orjson.dumps(last))
         return cls(
@@ -129,6 +130,7 @@ def read_status(data: bytes | None) -> CommandStatus | None:
 class _Wire(BaseModel):
     status: State
     command_id: str
+    error: ErrorPart | None = None
     attempts: int = 0
     at: AwareDatetime | None = None
     dead_letter: bool = False

@@ -23,6 +23,7 @@ class Processes(Part):
     async def start(self) -> None:
         """See `Part.start`."""
         here = self._context
+        runners: dict[str, ProcessRunner] = {}
         try:
             for name, model in here.domain.processes.items():
                 runner = ProcessRunner(
@@ -34,6 +35,10 @@ class Processes(Part):
                     here.dead_letters,
                     here.retries,
                 )
+                await runner.ensure()
+                runners[name] = runner
+            # A command of the first may lead to an event that is new to older code of another.
+            for name, runner in runners.items():
                 await runner.start()
                 self._runners[name] = runner
         except BaseException:
