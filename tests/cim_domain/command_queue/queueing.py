@@ -96,7 +96,7 @@ async def die_at_work(settings: NatsSettings, *, afterwards: bool) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
         raise AssertionError("not reached")
 
-    async with worker(link, subjects, execute, ACK_WAIT):
+    async with worker(link, subjects, execute, ACK_WAIT, attempts=1):
         await asyncio.get_running_loop().create_future()
 
 

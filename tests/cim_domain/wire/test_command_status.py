@@ -22,7 +22,7 @@ from cim_domain import (
 )
 from cim_domain.client import CommandStatus
 from cim_domain.errors import Busy, Conflict, Failed, Invalid, ModelError, Rejected, RequestError
-from cim_domain.wire.command_status import status_key
+from cim_domain.wire.command_status import State, status_key
 from cim_domain.wire.outcome import Outcome
 
 ID = "3c6e0b8a-9c15-524a-8d7f-3a1d5d2f1c11"
@@ -55,12 +55,11 @@ def test_the_reply_is_all_there_beside_how_it_stands() -> None:
     assert next(iter(shown)) == "status"
 
 
-def test_a_command_that_is_tried_again_tells_its_last_error() -> None:
-    standing = CommandStatus(
-        state="retrying", command_id=ID, outcome=outcome(Busy("later")), attempts=1
-    )
+@pytest.mark.parametrize("state", ["retrying", "waiting"])
+def test_a_command_that_is_tried_again_tells_its_last_error(state: State) -> None:
+    standing = CommandStatus(state=state, command_id=ID, outcome=outcome(Busy("later")), attempts=1)
     read = CommandStatus.from_wire(standing.to_wire())
-    assert (read.state, read.final) == ("retrying", False)
+    assert (read.state, read.final) == (state, False)
     assert read.error is not None
     assert (read.error.code, read.error.message) == ("busy", "later")
 
