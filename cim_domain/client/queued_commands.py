@@ -150,21 +150,25 @@ class SubmittingClient(MessagingClient):
     ) -> CommandStatus:
         """What came of a stored command, as soon as that is final; the server tells when to ask.
 
-        `timeout` is in seconds; None: as long as it takes. Raises `NoAnswer` (``timeout``), and
-        what `status` raises except `NotFound`.
+        `timeout` is in seconds; None: as long as it takes. Raises `NoAnswer` (``timeout``), which
+        says what was in the way last, and what `status` raises except `NotFound`.
         """
         command_id = _command_id(command_id)
         key = status_key(command_id, organization_id)
+        known: CommandStatus | None = None
+
+        async def ask() -> CommandStatus | None:
+            nonlocal known
+            known = await self._standing_now(command_id, organization_id)
+            return known
+
         try:
             async with asyncio.timeout(timeout):
-                return await until_final(
-                    self._link,
-                    self.subjects.outcome(key),
-                    lambda: self._standing_now(command_id, organization_id),
-                )
+                return await until_final(self._link, self.subjects.outcome(key), ask)
         except TimeoutError:
+            why = f": {known.error.message}" if known and known.error else ""
             raise NoAnswer(
-                f"the command {command_id} is not done within {timeout:g} s",
+                f"the command {command_id} is not done within {timeout:g} s{why}",
                 code="timeout",
                 details={"command_id": command_id},
             ) from None

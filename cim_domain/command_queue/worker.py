@@ -136,6 +136,8 @@ class QueueWorker:
         except (Busy, Unavailable) as error:
             raise Postponed.by(error) from error
         except NotFound as error:
+            if metadata.message_type in self._domain.commands:
+                raise
             raise self._unknown(received, metadata, error) from error
 
     async def replay(self, received: Received) -> Outcome:

@@ -30,6 +30,7 @@ from cim_domain.nats.config.settings import NatsSettings, load_settings
 from cim_domain.nats.connection.connect import round_trip
 from cim_domain.nats.connection.events import ConnectionChange
 from cim_domain.nats.connection.link import Link
+from cim_domain.nats.connection.requests import NoAnswer
 from cim_domain.nats.jetstream.api import call
 from cim_domain.nats.jetstream.direct import StoredMessage, get_range
 from cim_domain.service.adapters import Adapters
@@ -302,6 +303,8 @@ async def test_a_command_of_a_type_that_nobody_knows_waits_for_newer_code_and_sa
         assert standing.error.code == "unknown_command"
         assert "tally.unknown" in standing.error.message
         assert "until an hour after it was stored" in standing.error.message
+    with pytest.raises(NoAnswer, match=r"within 0\.2 s: there is no command 'tally\.unknown'"):
+        await client.wait_for(stored.command_id, timeout=0.2)
     check = (await service.health())["checks"]["submissions"]
     assert (check["status"], check["state"]) == ("degraded", "waiting")
     assert check["error"] == standing.error.message

@@ -136,10 +136,8 @@ async def test_after_going_back_events_wait_for_newer_code_and_health_says_so(
             process = await here.process()
             return int(process["delivered"]["consumer_seq"]) >= 12
 
-        # Longer apart each time: three events four times each, and not in a spin.
-        started = asyncio.get_running_loop().time()
+        # Each of them more often than a message is that ends its process each time.
         await eventually(often)
-        assert asyncio.get_running_loop().time() - started > 0.8 * 0.5
         assert await here.letters() == 0
         assert (await here.log())["order.shipped"] == 1
     async with here.running(shop_after.shop()) as after:

@@ -7,11 +7,12 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
+from cim_domain.errors import Outdated
 from cim_domain.nats.config.settings import load_settings
 from cim_domain.nats.connection.connect import round_trip
 from cim_domain.nats.connection.events import ConnectionChange
 from cim_domain.nats.connection.link import Link
-from cim_domain.nats.jetstream.subscriber import Retries
+from cim_domain.nats.jetstream.subscriber import Received, Retries
 from cim_domain.testing.server import crash, throwaway_server
 from tests.cim_domain.nats.jetstream.working import Work, Workers, quickly
 
@@ -137,6 +138,29 @@ async def test_one_that_kills_its_process_each_time_is_a_dead_letter_in_the_end(
     await work.put("fine")
     await workers.begun(1)
     assert workers.seen == ["fine"]
+
+
+async def test_what_was_handed_back_before_is_not_held_against_it(
+    nats_url: str, work: Work, workers: Workers
+) -> None:
+    async def is_newer(received: Received) -> None:
+        raise Outdated("run a newer one")
+
+    retries = quickly(attempts=2, ack_wait=0.3)
+    await work.put("die")
+    workers.reaction = is_newer
+    older = await workers.subscribe(retries=retries)
+    await workers.begun(2 * (retries.uncounted_deliveries + retries.attempts))
+    await older.stop()
+    assert workers.letters.letters == []
+    for _ in range(retries.attempts):
+        async with dying(nats_url, work, retries) as says:
+            assert await says.read() == b"begun die\n"
+    begun = len(workers.attempts)
+    await workers.subscribe(retries=retries)
+    await work.settled()
+    assert len(workers.attempts) == begun
+    assert [one.code for one in workers.letters.letters] == ["gave_up"]
 
 
 async def test_a_server_that_restarts_costs_no_message() -> None:
