@@ -12,11 +12,17 @@ from nats.errors import Error as NatsError
 
 from cim_domain.backoff import Backoff
 from cim_domain.command_queue.stream import LATEST
-from cim_domain.errors import Conflict, Invalid, Unavailable
+from cim_domain.errors import Conflict, Invalid, RequestError, Unavailable
 from cim_domain.model.metadata import utc_now
 from cim_domain.nats.connection.events import ConnectionChange
 from cim_domain.nats.connection.link import Link
-from cim_domain.nats.jetstream.api import WRONG_LAST_SEQUENCE, ApiError, answer_of
+from cim_domain.nats.jetstream.api import (
+    TOO_LARGE,
+    WRONG_LAST_SEQUENCE,
+    ApiError,
+    StorageFull,
+    answer_of,
+)
 from cim_domain.wire.command_status import CommandStatus
 
 _LOOK = Backoff(first_delay=1, ceiling=10)
@@ -134,6 +140,10 @@ def _bad_time(problem: str) -> Invalid:
     return Invalid(problem, code="bad_time")
 
 
-def _not_stored(error: Exception) -> Unavailable:
+def _not_stored(error: Exception) -> RequestError:
+    if isinstance(error, StorageFull):
+        return error
+    if isinstance(error, ApiError) and error.error_code in TOO_LARGE:
+        return Invalid(f"the command was not stored: {error.description}", code="too_large")
     said = error.description if isinstance(error, ApiError) else "the answer is no acknowledgement"
     return Unavailable(f"the command was not stored: {said}", code="not_stored")

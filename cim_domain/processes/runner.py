@@ -61,7 +61,10 @@ class ProcessRunner:
         execute: Execute,
         dead_letters: DeadLetters,
         retries: Retries,
+        log_at_hand: Callable[[], Awaitable[object]] | None = None,
     ) -> None:
+        """`log_at_hand` raises `Unavailable` where the events that come are of another log."""
+        self._log_at_hand = log_at_hand
         self._domain = domain
         self._model = model
         self._execute = execute
@@ -104,6 +107,11 @@ class ProcessRunner:
         return look_at_subscriber(self._subscriber, lag_allowed)
 
     async def _handle(self, received: Received) -> None:
+        if self._log_at_hand is not None:
+            try:
+                await self._log_at_hand()
+            except Unavailable as error:
+                raise Postponed.by(error) from error
         record = read_event(
             received.subject, received.headers, received.data, received.sequence, self._source
         )

@@ -39,6 +39,7 @@ from cim_domain.service.parts.processes import Processes
 from cim_domain.service.parts.projections import Projections
 from cim_domain.service.parts.write_side import WriteSide
 from cim_domain.service.settings import ServiceSettings
+from cim_domain.store.fullness import FullnessNoted
 from cim_domain.store.jetstream import ensure_log, partitioned
 
 logger = logging.getLogger("cim_domain.service.service")
@@ -149,7 +150,7 @@ class Service:
             adapters=self._adapters,
             observer=self._observer,
             link=link,
-            log=self._adapters.events(link, subjects, self._settings),
+            fullness=FullnessNoted(self._adapters.events(link, subjects, self._settings)),
             dead_letters=ObservedDeadLetters(StreamDeadLetters(link, stream, root), self._observer),
         )
 

@@ -117,7 +117,8 @@ class EventStore(Log, Protocol):
     async def identity(self) -> LogIdentity:
         """Which log this is; the same for as long as it lives.
 
-        Raises `Unavailable`, and `Failed` (``another_log``) for what the kit has not made.
+        Raises `Unavailable`, as all do with code ``other_log`` where another log has come into its
+        place since, and `Failed` (``another_log``) for what the kit has not made.
         """
 
     async def append(self, commits: Sequence[Commit]) -> tuple[Position, ...]:

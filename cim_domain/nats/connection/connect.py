@@ -113,6 +113,8 @@ async def connect(
                 **options,
             )
             await nc.check_answered()
+            # What this connection may send is known behind a second answer only.
+            await nc.flush()
     except (OSError, nats.errors.Error):
         await nc.close()
         raise failures.error() from None

@@ -32,6 +32,10 @@ UNREADABLE_HEADERS = "unreadable headers"
 """In the place of headers that cannot be read. No header of the wire has a name with a blank."""
 
 
+_TOO_LARGE = "maximum payload violation"
+"""What a server says, in lower case, before it hangs up."""
+
+
 class HardenedClient(Client):
     """Mute in clear text when encryption was asked for, and never stuck after a failed handshake.
 
@@ -46,6 +50,10 @@ class HardenedClient(Client):
         self._listeners: dict[int, Callable[[Msg], None]] = {}
         self.queued = 0
         """Bytes of all messages that were to be sent; see `sent`."""
+        self.connections = 0
+        """How many were begun: what was learned of a server holds for one of them."""
+        self._own_limit: int | None = None
+        self._limit_is_sure = False
 
     @property
     def sent(self) -> int:
@@ -53,6 +61,11 @@ class HardenedClient(Client):
         transport = self._transport
         unsent = transport.unsent if isinstance(transport, _Transport) else 0
         return self.queued - self._pending_data_size - unsent
+
+    @property
+    def server_max_payload(self) -> int:
+        """Bytes of the largest messages on this server: what its other accounts may send, too."""
+        return max(self._max_payload, int(self._server_info.get("max_payload", 0)))
 
     async def publish(
         self,
@@ -83,7 +96,7 @@ class HardenedClient(Client):
             self._max_pending_size <= 0 or size + self._pending_data_size > self._max_pending_size
         ):
             raise nats.errors.OutboundBufferLimitError
-        if size > self._max_payload:
+        if size + len(block or b"") > self._max_payload:
             raise nats.errors.MaxPayloadError
         self.stats["out_msgs"] += 1
         self.stats["out_bytes"] += size
@@ -130,6 +143,36 @@ class HardenedClient(Client):
         self._listeners.pop(sid, None)
         super()._remove_sub(sid, max_msgs)
 
+    async def _process_connect_init(self) -> None:
+        self.connections += 1
+        if self._max_pending_size <= 0:
+            # Whoever had it sent was told that the connection is lost, and the next server may be
+            # another one.
+            self._pending.clear()
+            self._pending_data_size = 0
+        self._limit_is_sure = False
+        await super()._process_connect_init()
+        if self._own_limit is not None:
+            # Until the server has said what holds now.
+            self._max_payload = min(self._max_payload, self._own_limit)
+
+    async def _process_info(self, info: dict[str, Any], initial_connection: bool = False) -> None:  # noqa: FBT001, FBT002
+        await super()._process_info(info, initial_connection)
+        told = info.get("max_payload")
+        if not initial_connection and isinstance(told, int) and told > 0:
+            # Said once more where an account's or a user's own limit is another than the server's.
+            self._max_payload = self._own_limit = told
+            self._limit_is_sure = True
+
+    async def _process_err(self, err_msg: str) -> None:
+        if _TOO_LARGE not in err_msg:
+            await super()._process_err(err_msg)
+            return
+        # Limits may be lowered at any time, and a server tells it when one connects.
+        error = nats.errors.Error(f"nats: {err_msg.strip(chr(39))}")
+        await self._error_cb(error)
+        await self._process_op_err(error)
+
     def _connect_command(self) -> bytes:
         if "tls" in self.options and not self._server_info.get("tls_required"):
             raise nats.errors.SecureConnWantedError
@@ -157,6 +200,11 @@ class HardenedClient(Client):
         return flushed
 
     async def _process_pong(self) -> None:
+        if not self._limit_is_sure:
+            # A limit of our own would have been said before the answer to a second ping.
+            self._own_limit = None
+            self._max_payload = self._server_info.get("max_payload", self._max_payload)
+            self._limit_is_sure = True
         # Of a ping that its sender gave up. nats-py would set its result all the same, and the
         # error of that ends all reading, with the connection still up.
         if self._pongs and self._pongs[0].done():

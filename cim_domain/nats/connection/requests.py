@@ -16,6 +16,7 @@ from nats.aio.subscription import Subscription
 
 from cim_domain.errors import Unavailable
 from cim_domain.nats.connection.hardened_client import HardenedClient
+from cim_domain.nats.connection.limits import check_sizes
 from cim_domain.nats.connection.publications import header_block
 
 NO_RESPONDERS = "503"
@@ -112,7 +113,7 @@ class Requests:
         `complete` is called with each as it arrives; what it raises is raised here. `timeout` is
         for how many seconds there may be no progress: nothing of the request sent, and no reply
         come. `block` holds the request's headers, see
-        `cim_domain.nats.connection.publications`. Raises `NoAnswer`.
+        `cim_domain.nats.connection.publications`. Raises `NoAnswer`, and `Invalid` (``too_large``).
         """
         loop = asyncio.get_running_loop()
         token = str(next(self._tokens))
@@ -130,6 +131,9 @@ class Requests:
             nats.errors.ConnectionDrainingError,
         ) as error:
             raise NoAnswer("there is no connection to the server", code="disconnected") from error
+        except nats.errors.MaxPayloadError:
+            check_sizes(self._client, subject, len(block or b""), len(payload))
+            raise
         finally:
             waiting.looking.cancel()
             del self._waiting[token]

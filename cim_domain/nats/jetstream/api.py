@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 from nats.aio.msg import Msg
 
-from cim_domain.errors import RequestError
+from cim_domain.errors import RequestError, Unavailable
 from cim_domain.nats.connection.requests import Requests
 
 
@@ -28,12 +28,33 @@ class ApiError(RequestError):
         self.description = description
 
 
+class StorageFull(ApiError, Unavailable):
+    """There is no room: an account's or a stream's limit is reached, or the disk is full.
+
+    Trying again at once is useless; nothing was stored.
+    """
+
+    def __init__(self, subject: str, status: int, error_code: int, description: str) -> None:
+        super().__init__(subject, status, error_code, description)
+        self.message = (
+            f"JetStream has no room ({description}): give the account, the stream or the server"
+            " more storage; nothing was stored"
+        )
+        self.code = "log_full"
+
+
 NANOSECONDS = 1_000_000_000
 """In a second; JetStream's durations are whole nanoseconds."""
 
 STREAM_NOT_FOUND = 10059
 CONSUMER_NOT_FOUND = 10014
 MESSAGE_NOT_FOUND = 10037
+FULL = frozenset({10002, 10023, 10028, 10047, 10077, 10122})
+"""An account's limits, a server's, or what the store itself refuses: bytes, messages, the disk."""
+
+TOO_LARGE = frozenset({10054, 10097})
+"""A stream's own limit to one message, and JetStream's to headers."""
+
 WRONG_LAST_SEQUENCE = frozenset({10071, 10164})
 """The second one on replicated streams, while another write to the subject is under way."""
 
@@ -61,10 +82,9 @@ def answer_of(subject: str, message: Msg) -> dict[str, Any]:
         raise ApiError(subject, 500, 0, "something answered that is not JetStream")
     error = answer.get("error")
     if error:
-        raise ApiError(
-            subject,
-            error.get("code", 500),
-            error.get("err_code", 0),
-            error.get("description", "no description"),
+        number = error.get("err_code", 0)
+        kind = StorageFull if number in FULL else ApiError
+        raise kind(
+            subject, error.get("code", 500), number, error.get("description", "no description")
         )
     return answer

@@ -11,7 +11,7 @@ from attrs import field, frozen
 from cim_domain.backoff import Backoff
 from cim_domain.errors import Busy, Unavailable
 from cim_domain.nats.connection.requests import NoAnswer
-from cim_domain.nats.jetstream.api import STREAM_NOT_FOUND, ApiError
+from cim_domain.nats.jetstream.api import STREAM_NOT_FOUND, ApiError, StorageFull
 
 TOO_MANY_REQUESTS = 10167
 
@@ -64,6 +64,8 @@ class Later(Unavailable):
 
 def retriable(error: Unavailable | ApiError, stream: str) -> Unavailable:
     """What may be tried again, as such; raises what may not."""
+    if isinstance(error, StorageFull):
+        raise error
     if not isinstance(error, ApiError):
         return error
     if error.status_code == 503 or error.error_code == TOO_MANY_REQUESTS:

@@ -138,7 +138,7 @@ class Pull:
             "idle_heartbeat": int(self._heartbeat * NANOSECONDS),
         }
         if self._max_bytes is not None:
-            request["max_bytes"] = max(self._max_bytes, 2 * self._link.client.max_payload)
+            request["max_bytes"] = max(self._max_bytes, 2 * self._link.client.server_max_payload)
         try:
             self._link.client.send(self._subject, orjson.dumps(request), self._inbox)
         except NatsError:

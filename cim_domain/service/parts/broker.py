@@ -1,11 +1,12 @@
 """The connection, the log's stream, and the dead letters: what all other parts stand on."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from attrs import frozen
 
 from cim_domain.nats.connection.connect import round_trip
+from cim_domain.nats.jetstream.storage import Room, rooms
 from cim_domain.observability.health import (
     Check,
     HealthCheck,
@@ -13,6 +14,7 @@ from cim_domain.observability.health import (
     look_at_dead_letters,
     timed,
 )
+from cim_domain.observability.storage import StorageLook
 from cim_domain.service.parts.part import Context, Part
 
 
@@ -27,6 +29,7 @@ class Broker(Part):
         return {
             "connection": self._connection,
             "stream": timed(self._stream),
+            "storage": StorageLook(self._context.fullness, self._rooms, self._connections),
             "dead_letters": look_at_dead_letters(self._context.dead_letters),
         }
 
@@ -41,6 +44,12 @@ class Broker(Part):
         if not link.denied:
             return check
         return Check(HealthStatus.DEGRADED, {**check.facts, "denied": link.denied})
+
+    async def _rooms(self) -> Sequence[Room]:
+        return await rooms(self._context.link.requests, self._context.subjects.event_stream)
+
+    def _connections(self) -> int:
+        return self._context.link.client.connections
 
     async def _stream(self) -> Mapping[str, Any]:
         log = self._context.log

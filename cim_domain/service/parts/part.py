@@ -16,6 +16,7 @@ from cim_domain.observability.health import HealthCheck
 from cim_domain.observability.observer import Observer
 from cim_domain.service.adapters import Adapters
 from cim_domain.service.settings import ServiceSettings
+from cim_domain.store.fullness import FullnessNoted
 from cim_domain.store.port import EventStore
 
 
@@ -30,8 +31,14 @@ class Context:
     adapters: Adapters
     observer: Observer
     link: Link
-    log: EventStore
+    fullness: FullnessNoted
+    """The log, which knows whether it was full."""
     dead_letters: DeadLetters
+
+    @property
+    def log(self) -> EventStore:
+        """Where events are kept."""
+        return self.fullness
 
     @property
     def clock(self) -> Clock:

@@ -34,6 +34,7 @@ class Processes(Part):
                     self._write_side.execute,
                     here.dead_letters,
                     here.retries,
+                    here.log.identity,
                 )
                 await runner.ensure()
                 runners[name] = runner

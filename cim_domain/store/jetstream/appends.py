@@ -17,14 +17,15 @@ from uuid import uuid4
 from attrs import field, frozen
 from nats.errors import ConnectionClosedError, ConnectionDrainingError, OutboundBufferLimitError
 
-from cim_domain.errors import Unavailable
+from cim_domain.errors import Failed, Unavailable
 from cim_domain.model.subjects import Subjects
 from cim_domain.nats.connection.link import Link
 from cim_domain.nats.connection.requests import NoAnswer
-from cim_domain.nats.jetstream.api import ApiError, answer_of
+from cim_domain.nats.jetstream.api import TOO_LARGE, ApiError, answer_of
 from cim_domain.nats.jetstream.patience import Later, Patience
 from cim_domain.store.checks import check_commits, tail_of
 from cim_domain.store.jetstream.histories import Histories
+from cim_domain.store.jetstream.known_log import KnownLog
 from cim_domain.store.jetstream.publications import Publication, check_size, limits_of, publications
 from cim_domain.store.port import Commit, Position, StoreConflict
 
@@ -35,7 +36,6 @@ _KNOWN_ID = {10201}
 # The same, or another write, is still under way; or the batch met too many others: again, later.
 _LATER = {10158, 10176, 10210}
 _ANOTHER_STREAM = {10060}
-_FULL = {10023, 10047, 10077, 10122}
 
 BATCHES = 4
 """So many batches are under way at a time. The server stores one after another, and holds 50: more
@@ -51,15 +51,13 @@ class Appends:
     _subjects: Subjects
     _histories: Histories
     _patience: Patience
+    _known: KnownLog
     _batches: asyncio.Semaphore = field(factory=lambda: asyncio.Semaphore(BATCHES), init=False)
 
     async def append(self, commits: Sequence[Commit]) -> tuple[Position, ...]:
         """See `EventStore.append`. One event is a plain publish, several are an atomic batch."""
-        client = self._link.client
-        check_commits(commits, limits_of(client.max_payload))
+        check_commits(commits, limits_of(self._link.client.max_payload))
         messages = [one for commit in commits for one in publications(self._subjects, commit)]
-        for message in messages:
-            check_size(client, message)
         size = sum(len(one.block) + len(one.data) for one in messages)
         timeout = self._patience.answer_to(size)
         return await self._patience.retried(
@@ -72,8 +70,13 @@ class Appends:
         messages: Sequence[Publication],
         timeout: float,  # noqa: ASYNC109
     ) -> tuple[Position, ...]:
+        for message in messages:
+            # At each try: another connection may have another limit.
+            check_size(self._link.client, message)
+        before = self._known.highest
         try:
             if len(messages) == 1:
+                await self._known.check()
                 answer = await self._publish(messages[0], timeout)
             else:
                 answer = await self._in_turn(messages, timeout)
@@ -84,19 +87,29 @@ class Appends:
                 raise Later(error.description, code="busy") from error
             if error.error_code in _ANOTHER_STREAM:
                 raise self._another_stream() from error
-            if error.error_code in _FULL:
-                raise Unavailable(
-                    f"the stream {self._subjects.event_stream} takes no more ({error.description}):"
-                    " give the server more storage",
-                    code="log_full",
+            if error.error_code in TOO_LARGE:
+                raise Failed(
+                    f"{self._subjects.event_stream} takes no message of that size"
+                    f" ({error.description})",
+                    code="too_large",
+                    details={"bytes": max(len(one.data) for one in messages)},
                 ) from error
+            raise
+        except NoAnswer as error:
+            if error.code == "no_responders":
+                # Whoever answers there next may be another log.
+                self._known.doubt()
             raise
         if "seq" not in answer:
             raise NoAnswer("something answered that is not a stream", code="no_acknowledgement")
         if answer.get("stream") != self._subjects.event_stream:
             raise self._another_stream()
+        if answer.get("domain") != self._known.domain:
+            # A leaf node's or a hub's stream of that name, which hears all that is published.
+            raise Later("a stream in another JetStream domain answered", code="other_log")
         if answer.get("duplicate"):
             return await self._resolve(commits)
+        await self._known.acknowledged(int(answer["seq"]), before)
         return _positions(commits, int(answer["seq"]))
 
     def _another_stream(self) -> Unavailable:
@@ -127,6 +140,7 @@ class Appends:
         except TimeoutError:
             raise Later("other batches are under way", code="busy") from None
         try:
+            await self._known.check()
             return await self._batch(messages, timeout)
         finally:
             self._batches.release()

@@ -1,32 +1,35 @@
 """Events on JetStream: one stream a domain, one subject for each aggregate and type of event."""
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from functools import partial
+from typing import TypeVar
 
 from attrs import frozen
 
-from cim_domain.errors import ConfigurationError, Failed
+from cim_domain.errors import Unavailable
 from cim_domain.model.records import EventRecord
 from cim_domain.model.subjects import Subjects
 from cim_domain.nats.connection.link import Link
-from cim_domain.nats.jetstream.api import ApiError, call
-from cim_domain.nats.jetstream.patience import Patience, retriable
+from cim_domain.nats.jetstream.api import ApiError
+from cim_domain.nats.jetstream.patience import Later, Patience, retriable
 from cim_domain.nats.jetstream.reader import StreamMessage, follow_stream
 from cim_domain.store.checks import another_log
 from cim_domain.store.jetstream.appends import Appends
 from cim_domain.store.jetstream.histories import Histories
+from cim_domain.store.jetstream.known_log import KnownLog
 from cim_domain.store.jetstream.publications import limits_of
-from cim_domain.store.jetstream.stream import log_identity, partitioned
+from cim_domain.store.jetstream.stream import partitioned
 from cim_domain.store.port import START, Commit, Limits, LogIdentity, Position, Slice
 from cim_domain.wire.codec import read_event
 
+T = TypeVar("T")
+
 
 @frozen
-class _Log:
-    """What works on the log once it is known which one it is."""
+class _Tools:
+    """What works on the log once it is known how many partitions it has."""
 
-    identity: LogIdentity
     histories: Histories
     appends: Appends
 
@@ -39,7 +42,8 @@ class JetStreamEvents:
         self._subjects = subjects
         self._stream = subjects.event_stream
         self._patience = patience or Patience()
-        self._known: _Log | None = None
+        self._known = KnownLog(link, subjects, self._patience.answer)
+        self._made: _Tools | None = None
 
     @property
     def limits(self) -> Limits:
@@ -48,33 +52,29 @@ class JetStreamEvents:
 
     async def identity(self) -> LogIdentity:
         """See `EventStore.identity`: as the stream's metadata say."""
-        return (await self._log()).identity
+        return await self._patience.retried(self._stream, self._known.check)
 
     async def append(self, commits: Sequence[Commit]) -> tuple[Position, ...]:
         """See `EventStore.append`."""
-        return await (await self._log()).appends.append(commits)
+        return await (await self._tools()).appends.append(commits)
 
     async def load(
         self, aggregate: str, aggregate_id: str, after: Position = START
     ) -> tuple[EventRecord, ...]:
         """See `EventStore.load`."""
-        histories = (await self._log()).histories
-        version, records = await self._patience.retried(
-            self._stream, lambda: histories.of(aggregate, aggregate_id, after)
-        )
+        histories = (await self._tools()).histories
+        version, records = await self._read(lambda: histories.of(aggregate, aggregate_id, after))
         if version < after.version:
             raise another_log(aggregate, aggregate_id, version, after)
         return records
 
     async def read(self, after: int = 0, until: int | None = None) -> AsyncGenerator[Slice, None]:
         """See `EventStore.read`."""
-        histories = (await self._log()).histories
+        histories = (await self._tools()).histories
         head = await self.head() if until is None else until
         position = after
         while position < head:
-            messages = await self._patience.retried(
-                self._stream, partial(histories.range, position + 1, head)
-            )
+            messages = await self._read(partial(histories.range, position + 1, head))
             position = messages[-1].sequence
             yield Slice(tuple(map(histories.record, messages)), head)
 
@@ -83,6 +83,7 @@ class JetStreamEvents:
         async with aclosing(follow_stream(self._link, self._stream, after)) as slices:
             try:
                 async for part in slices:
+                    await self._still_known()
                     records = tuple(self._delivered(message) for message in part.messages)
                     yield Slice(records, part.head)
             except ApiError as error:
@@ -90,27 +91,41 @@ class JetStreamEvents:
 
     async def head(self) -> int:
         """See `EventStore.head`: as the leader knows it."""
-        histories = (await self._log()).histories
-        state = await self._patience.retried(self._stream, histories.state)
+        histories = (await self._tools()).histories
+        state = await self._read(histories.state)
         return int(state["last_seq"])
 
-    async def _log(self) -> _Log:
-        if self._known is None:
-            identity = await self._patience.retried(self._stream, self._identity)
-            subjects = partitioned(self._subjects, identity)
-            histories = Histories(self._link, subjects, self._patience.answer)
-            appends = Appends(self._link, subjects, histories, self._patience)
-            self._known = _Log(identity, histories, appends)
-        return self._known
+    async def _still_known(self) -> None:
+        """Wait until it is known that what a reading goes on with by itself is the same log."""
+        while True:
+            try:
+                await self.identity()
+            except Unavailable as error:
+                if error.code != Unavailable.default_code or self._link.client.is_closed:
+                    raise
+            else:
+                return
 
-    async def _identity(self) -> LogIdentity:
-        info = await call(
-            self._link.requests, f"STREAM.INFO.{self._stream}", timeout=self._patience.answer
-        )
-        try:
-            return log_identity(self._subjects, info["config"])
-        except ConfigurationError as error:
-            raise Failed(str(error), code="another_log") from error
+    async def _tools(self) -> _Tools:
+        if self._made is None:
+            subjects = partitioned(self._subjects, await self.identity())
+            histories = Histories(self._link, subjects, self._patience.answer)
+            appends = Appends(self._link, subjects, histories, self._patience, self._known)
+            self._made = _Tools(histories, appends)
+        return self._made
+
+    async def _read(self, attempt: Callable[[], Awaitable[T]]) -> T:
+        """What `attempt` reads, tried again as need be, all of it from the log that is known."""
+
+        async def checked() -> T:
+            await self._known.check()
+            connection = self._link.client.connections
+            found = await attempt()
+            if connection != self._link.client.connections:
+                raise Later("the connection was another one meanwhile", code="disconnected")
+            return found
+
+        return await self._patience.retried(self._stream, checked)
 
     def _delivered(self, delivered: StreamMessage) -> EventRecord:
         message = delivered.message

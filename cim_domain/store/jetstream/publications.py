@@ -13,7 +13,7 @@ from cim_domain.store.port import Commit, Limits
 from cim_domain.wire.codec import event_headers
 
 HEADERS_MARGIN = 8 * 1024
-"""Bytes of `max_payload` that an event's data leave to its headers."""
+"""Bytes of `max_payload` that an event's data leave to its headers; half of a small one."""
 
 EXPECTED_STREAM = "Nats-Expected-Stream"
 EXPECTED_SEQUENCE = "Nats-Expected-Last-Subject-Sequence"
@@ -30,7 +30,7 @@ _LONG_INBOX = "_" * 64
 @lru_cache(maxsize=8)
 def limits_of(max_payload: int) -> Limits:
     """What an append may hold on a connection that takes messages of so many bytes."""
-    return Limits(events=1000, event_bytes=max_payload - HEADERS_MARGIN)
+    return Limits(events=1000, event_bytes=max_payload - min(HEADERS_MARGIN, max_payload // 2))
 
 
 @frozen

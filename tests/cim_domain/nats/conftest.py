@@ -1,6 +1,8 @@
 """Real servers for the tests of this directory."""
 
+import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -31,9 +33,7 @@ class PlainServer:
         return self._process.pid
 
     def start(self, config: str | None = None) -> None:
-        self._config = self._config if config is None else config
-        file = self._directory / "nats.conf"
-        file.write_text(f'listen: "127.0.0.1:{self.port}"\n{self._config}\n')
+        file = self._write(config)
         self._process = subprocess.Popen(
             [BINARY, "-c", file], stderr=subprocess.PIPE, text=True, cwd=self._directory
         )
@@ -47,6 +47,17 @@ class PlainServer:
                 return
         self.stop()
         pytest.fail("the server did not start:\n" + "".join(log))
+
+    def reload(self, config: str) -> None:
+        """Have it go by another configuration; it says nothing when it does."""
+        self._write(config)
+        os.kill(self.pid, signal.SIGHUP)
+
+    def _write(self, config: str | None) -> Path:
+        self._config = self._config if config is None else config
+        file = self._directory / "nats.conf"
+        file.write_text(f'listen: "127.0.0.1:{self.port}"\n{self._config}\n')
+        return file
 
     def stop(self) -> None:
         if self._process is not None:

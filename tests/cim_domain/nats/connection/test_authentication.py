@@ -1,11 +1,7 @@
 """Connections: who is let in, and who is refused at once without a secret being shown."""
 
-import base64
-import json
 import logging
-import os
 from pathlib import Path
-from typing import Any
 
 import nats.errors
 import nkeys
@@ -15,6 +11,7 @@ from cim_domain.errors import ConfigurationError
 from cim_domain.nats.config.settings import load_settings
 from cim_domain.nats.connection.connect import ConnectionChange, connect
 from tests.cim_domain.nats.connection.connecting import SECRET, Events, private, refusal, works
+from tests.cim_domain.nats.connection.jwts import UNLIMITED, credentials, jwt, public, seed
 
 
 async def test_a_server_without_authentication_lets_in_and_tells_the_name(plain_server) -> None:
@@ -70,16 +67,6 @@ async def test_wrong_userinfo_in_the_url_is_not_shown(plain_server, caplog) -> N
     assert SECRET not in error.message + caplog.text + repr(error)
 
 
-def seed(prefix: int) -> bytes:
-    encoded: bytes = nkeys.encode_seed(os.urandom(32), prefix)
-    return encoded
-
-
-def public(of: bytes) -> str:
-    key: bytes = nkeys.from_seed(bytearray(of)).public_key
-    return key.decode().rstrip("=")
-
-
 async def test_nkey(plain_server, tmp_path: Path) -> None:
     mine, other = seed(nkeys.PREFIX_BYTE_USER), seed(nkeys.PREFIX_BYTE_USER)
     server = plain_server(f"authorization {{ users: [ {{ nkey: {public(mine)} }} ] }}")
@@ -92,40 +79,14 @@ async def test_nkey(plain_server, tmp_path: Path) -> None:
     assert other.decode() not in error.message
 
 
-def jwt(signer: bytes, subject: str, **claims: Any) -> str:
-    """A NATS JWT (version 2), signed with the seed of an operator or account."""
-
-    def encoded(data: bytes) -> str:
-        return base64.urlsafe_b64encode(data).decode().rstrip("=")
-
-    pair = nkeys.from_seed(bytearray(signer))
-    header = {"typ": "JWT", "alg": "ed25519-nkey"}
-    body = {
-        "jti": subject, "iat": 1, "iss": public(signer), "sub": subject, "name": "test",
-        "nats": {"version": 2, **claims},
-    }  # fmt: skip
-    text = ".".join(encoded(json.dumps(part).encode()) for part in (header, body))
-    return f"{text}.{encoded(pair.sign(text.encode()))}"
-
-
-def credentials(token: str, of: bytes) -> str:
-    return (
-        f"-----BEGIN NATS USER JWT-----\n{token}\n------END NATS USER JWT------\n\n"
-        f"-----BEGIN USER NKEY SEED-----\n{of.decode()}\n------END USER NKEY SEED------\n"
-    )
-
-
 async def test_credentials_file_is_read_again_at_each_reconnect(
     plain_server, tmp_path: Path
 ) -> None:
     operator, account = seed(nkeys.PREFIX_BYTE_OPERATOR), seed(nkeys.PREFIX_BYTE_ACCOUNT)
-    unlimited = dict.fromkeys(
-        ("subs", "data", "payload", "imports", "exports", "conn", "leaf"), -1
-    ) | {"wildcards": True}
     config = (
         f"operator: {jwt(operator, public(operator), type='operator')}\nresolver: MEMORY\n"
         f"resolver_preload: {{ {public(account)}: "
-        f"{jwt(operator, public(account), type='account', limits=unlimited)} }}"
+        f"{jwt(operator, public(account), type='account', limits=UNLIMITED)} }}"
     )
     server = plain_server(config)
 

@@ -54,14 +54,26 @@ async def test_the_largest_message_passes_and_one_byte_more_is_refused(small: Cl
     assert caught.value.details == {"part": "message", "size": 100_001, "limit": 100_000}
 
 
-async def test_one_byte_more_would_have_ended_the_connection(plain_server) -> None:
+async def test_one_byte_more_would_cost_the_connection_which_comes_back(plain_server) -> None:
     events = Events()
     server = plain_server("max_payload: 100000")
     nc = await connect(load_settings(urls=server.url), name="test", on_event=events)
     headers = {"X-One": "1"}
+    # As where a limit was lowered and nobody has heard of it.
+    nc._max_payload = 200_000
     await nc.publish("subject", bytes(100_001 - header_block_size(headers)), headers=headers)
-    closed = await events.wait_for(ConnectionChange.CLOSED)
-    assert "maximum payload violation" in str(closed.error)
+    error = await events.wait_for(ConnectionChange.ERROR)
+    assert "maximum payload violation" in str(error.error)
+    await events.wait_for(ConnectionChange.RECONNECTED)
+    assert nc.max_payload == 100_000
+    await accepted_on(nc)
+    await nc.close()
+
+
+async def accepted_on(nc: Client) -> None:
+    subscription = await nc.subscribe("subject")
+    await nc.publish("subject", b"small")
+    assert (await subscription.next_msg(5)).data == b"small"
 
 
 async def test_the_largest_header_block_passes_and_one_byte_more_is_refused(

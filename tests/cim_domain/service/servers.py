@@ -1,0 +1,63 @@
+"""Servers with a configuration of a test's own, and a service on one of them."""
+
+import os
+import signal
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from cim_domain import Domain
+from cim_domain.nats.config.settings import load_settings
+from cim_domain.nats.connection.link import Link
+from cim_domain.nats.server.embedded import EmbeddedServer, RestartPolicy, ServerOptions
+from cim_domain.service.service import Service
+from cim_domain.service.settings import load_service_settings
+from tests.cim_domain.tallies import Tallies, Tally
+
+SUMS = Domain("sums", aggregates=[Tally], projections=[Tallies()])
+
+
+@asynccontextmanager
+async def server_with(
+    directory: Path, config: str, **options: Any
+) -> AsyncIterator[EmbeddedServer]:
+    """A server whose configuration ends with the file ``more.conf``, for `reconfigure`."""
+    _write(directory, config)
+    policy = RestartPolicy(attempts=1000, first_delay=0.05, longest_delay=0.05)
+    settings = {"port": 0, "sync_always": False, "restart": policy, **options}
+    every = {"extra_config": 'include "../more.conf"', **settings}
+    async with EmbeddedServer(ServerOptions(data_directory=directory / "data", **every)) as server:
+        yield server
+
+
+def reconfigure(server: EmbeddedServer, directory: Path, config: str) -> None:
+    """Have a `server_with` read another configuration."""
+    _write(directory, config)
+    assert server.pid is not None
+    os.kill(server.pid, signal.SIGHUP)
+
+
+def _write(directory: Path, config: str) -> None:
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / "more.conf").write_text(config)
+
+
+@asynccontextmanager
+async def sums_on(url: str, directory: Path, **settings: Any) -> AsyncIterator[Service]:
+    """The service of tallies, with views in memory."""
+    nats = load_settings(
+        url=url, data_directory=directory / "service", reconnect={"first_delay": 0.05}, **settings
+    )
+    async with Service(SUMS, nats, load_service_settings(views="memory", store_patience=5)) as one:
+        yield one
+
+
+async def asked(link: Link, subject: str, body: Mapping[str, Any], **headers: str) -> Any:
+    """The reply to a request of the service."""
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    reply = await link.requests.one(subject, orjson.dumps(body), headers=named, timeout=10)
+    found: Any = orjson.loads(reply.data)
+    return found
