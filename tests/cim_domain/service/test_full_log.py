@@ -11,7 +11,7 @@ from uuid import uuid4
 import pytest
 from attrs import frozen
 
-from cim_domain.client.client import Client
+from cim_domain.client.client import DomainClient
 from cim_domain.errors import RequestError
 from cim_domain.model.subjects import Subjects
 from cim_domain.nats.config.settings import load_settings
@@ -156,7 +156,7 @@ async def test_what_cannot_be_stored_first_is_told_to_its_sender(tmp_path: Path)
     async with bench_with(tmp_path, ACCOUNT % SMALL) as bench:
         await bench.filled()
         settings = load_settings(url=bench.server.url)
-        async with Client.open(S.domain, settings) as client:
+        async with DomainClient.open(S.domain, settings) as client:
             code = ""
             for _ in range(20):
                 try:

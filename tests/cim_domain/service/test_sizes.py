@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from attrs import frozen
 
-from cim_domain.client.client import Client
+from cim_domain.client.client import DomainClient
 from cim_domain.errors import RequestError
 from cim_domain.model.subjects import Subjects
 from cim_domain.nats.config.settings import load_settings
@@ -24,7 +24,7 @@ OWN = 8192
 @frozen
 class Bench:
     service: Service
-    client: Client
+    client: DomainClient
     link: Link
 
     async def serves(self) -> None:
@@ -53,7 +53,7 @@ async def bench_with(directory: Path, own: int) -> AsyncIterator[Bench]:
     ):
         settings = load_settings(url=server.url, credentials_file=more)
         link = await Link.open(settings, name="test")
-        async with Client.open(S.domain, settings) as client:
+        async with DomainClient.open(S.domain, settings) as client:
             yield Bench(service, client, link)
         await link.close()
 
@@ -122,7 +122,7 @@ async def test_a_client_that_may_send_less_is_refused_before_it_sends(tmp_path: 
     async with (
         server_with(tmp_path / "server", operator.config()) as server,
         sums_on(server.url, tmp_path, credentials_file=more),
-        Client.open(S.domain, load_settings(url=server.url, credentials_file=less)) as client,
+        DomainClient.open(S.domain, load_settings(url=server.url, credentials_file=less)) as client,
     ):
         large = {"name": "large", "note": "x" * OWN}
         for refused in (
