@@ -114,7 +114,8 @@ async def test_without_room_nothing_is_stored_and_health_says_so_until_there_is_
         reply = await bench.add("more", note=NOTE, amounts=amounts)
         assert reply["status"] == "accepted"
         # What was refused has left nothing, and nobody stumbles over it.
-        assert (await bench.log())["state"]["messages"] == len(accepted) + len(amounts)
+        state = (await bench.log())["state"]
+        assert state["messages"] == state["last_seq"] == len(accepted) + len(amounts)
         names = await asked(
             bench.link, S.query("tally.names"), {}, X_Min_Sequence=str(reply["sequence"])
         )
