@@ -115,6 +115,7 @@ class Town:
         link: Link | None = None,
         attempts: int = 3,
         ack_wait: float = 60.0,
+        log_at_hand: Callable[[], Awaitable[object]] | None = None,
     ) -> ProcessRunner:
         domain = domain_with(process)
         (model,) = domain.processes.values()
@@ -130,6 +131,7 @@ class Town:
                 between=Backoff(first_delay=0.02, ceiling=0.1),
                 ack_wait=ack_wait,
             ),
+            log_at_hand,
         )
         await runner.start()
         self.stack.push_async_callback(runner.stop)
@@ -327,6 +329,23 @@ async def test_a_reaction_that_turns_out_otherwise_the_second_time_is_a_dead_let
     assert b'"amount":1' in added.data
     (letter,) = town.letters.letters
     assert letter.code == "command_id_taken"
+
+
+async def test_while_the_log_at_hand_is_another_one_it_does_not_react(town: Town) -> None:
+    looks: list[bool] = [False, False, False, False, False]
+
+    async def log_at_hand() -> None:
+        if looks:
+            looks.pop()
+            assert not echo.seen
+            raise Unavailable("it is another one", code="other_log")
+
+    echo = Echo()
+    await town.run(echo, attempts=2, log_at_hand=log_at_hand)
+    await town.rename("a")
+    await town.settled()
+    # It was never an attempt, however often it came.
+    assert (looks, len(echo.seen), await town.letters.count()) == ([], 1, 0)
 
 
 async def test_one_that_is_rejected_is_not_sent_again(town: Town) -> None:
