@@ -15,6 +15,7 @@ from cim_domain.identity import caused_id
 from cim_domain.model.aggregate import Aggregate, AggregateModel
 from cim_domain.model.messages import Command, Event
 from cim_domain.model.metadata import Clock, Metadata
+from cim_domain.model.read_back import Altered, stored_event
 from cim_domain.model.records import EventRecord
 from cim_domain.store.port import Limits
 from cim_domain.wire.command_digest import command_digest
@@ -129,12 +130,17 @@ def _decide(rules: Rules, state: Aggregate, version: int, request: CommandReques
     metadata = request.metadata
     try:
         events = rules.model.decide(state, request.command, metadata)
+        stored = [_stored(event) for event in events]
         records = tuple(
-            _record(rules, request, event, version, place) for place, event in enumerate(events)
+            _record(rules, request, event, data, version, place)
+            for place, (data, event) in enumerate(stored)
         )
         _check_limits(rules.limits, records)
         return Decision(
-            request=request, events=records, states=_states(rules.model, state, events, records)
+            request=request,
+            events=records,
+            # On what will be read, so that the state is the same after a restart.
+            states=_states(rules.model, state, [event for _, event in stored], records),
         )
     except RequestError as error:
         return Decision(request=request, error=error)
@@ -150,8 +156,20 @@ def _decide(rules: Rules, state: Aggregate, version: int, request: CommandReques
         )
 
 
+def _stored(event: Event) -> tuple[bytes, Event]:
+    try:
+        return stored_event(event)
+    except Altered as error:
+        logger.exception("%s is not stored", event.message_type)
+        raise Failed(
+            f"{event.message_type} is not stored: {error}",
+            code="event_altered",
+            details={"fields": [{"path": error.path, "message": error.problem}]},
+        ) from error
+
+
 def _record(
-    rules: Rules, request: CommandRequest, event: Event, version: int, place: int
+    rules: Rules, request: CommandRequest, event: Event, data: bytes, version: int, place: int
 ) -> EventRecord:
     cause = request.metadata
     return EventRecord(
@@ -169,7 +187,7 @@ def _record(
             trace_parent=cause.trace_parent,
             command_digest=None if place else request.digest,
         ),
-        event.to_wire(),
+        data,
     )
 
 

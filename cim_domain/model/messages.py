@@ -28,7 +28,15 @@ class Message(BaseModel):
     """What commands, events and queries have in common: a type, and fields that never change."""
 
     # JSON has no NaN: it would be stored as null, and never be read again.
-    model_config = ConfigDict(frozen=True, hide_input_in_errors=True, allow_inf_nan=False)
+    # A field with an alias goes by it in JSON, and by its name, too, in Python.
+    model_config = ConfigDict(
+        frozen=True,
+        hide_input_in_errors=True,
+        allow_inf_nan=False,
+        serialize_by_alias=True,
+        validate_by_name=True,
+        validate_by_alias=True,
+    )
 
     message_type: ClassVar[str] = ""
 

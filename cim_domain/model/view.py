@@ -30,7 +30,15 @@ class View(BaseModel):
     """
 
     # Written as text, infinities and NaN can be read back.
-    model_config = ConfigDict(frozen=True, extra="ignore", ser_json_inf_nan="strings")
+    # A field with an alias goes by it in JSON, and by its name, too, in Python.
+    model_config = ConfigDict(
+        frozen=True,
+        extra="ignore",
+        ser_json_inf_nan="strings",
+        serialize_by_alias=True,
+        validate_by_name=True,
+        validate_by_alias=True,
+    )
 
     view_name: ClassVar[str] = ""
     indexed: ClassVar[tuple[str, ...]] = ()

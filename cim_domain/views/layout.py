@@ -12,6 +12,7 @@ from pydantic_core import CoreSchema
 
 from cim_domain.errors import Failed, Invalid, ModelError
 from cim_domain.model.projection import ProjectionModel
+from cim_domain.model.read_back import Altered, stored_view
 from cim_domain.model.source_location import where as where_of
 from cim_domain.model.view import Scalar, View
 from cim_domain.views.columns import (
@@ -105,8 +106,11 @@ class ViewLayout:
         return SEPARATOR.join(found)
 
     def write(self, view: View) -> bytes:
-        """A view as JSON."""
-        return self.view.__pydantic_serializer__.to_json(view)
+        """A view as JSON. Raises `Failed` for one that JSON does not give back as it is."""
+        try:
+            return stored_view(view)
+        except Altered as error:
+            raise Failed(f"{where_of(self.view)}, {error}", code=UNFIT) from error
 
 
 UNFIT = "view_value"

@@ -1,14 +1,18 @@
 """Runs of commands to one aggregate: each is decided on what those before it will leave."""
 
 from collections.abc import Container, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from itertools import count
+from typing import Self
+from zoneinfo import ZoneInfo
 
 import pytest
-from attrs import evolve
+from attrs import evolve, frozen
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import SecretStr
 
+from cim_domain import Aggregate, Domain, Event, decides, evolves
 from cim_domain.commands.decisions import CommandRequest, Decision, Rules, decide_run
 from cim_domain.commands.repository import LoadedAggregate
 from cim_domain.identity import caused_id
@@ -250,3 +254,59 @@ def test_however_commands_are_split_into_runs_the_events_and_outcomes_are_the_sa
     one_by_one = play(commands, [1] * len(commands))
     assert play(commands, cuts) == one_by_one
     assert play(commands, [len(commands)] if commands else []) == one_by_one
+
+
+class Sealed(Event, type="letter.sealed"):
+    word: SecretStr | None = None
+    due: datetime | None = None
+
+
+class Seal(Command, type="letter.seal"):
+    letter: str
+    word: str | None = None
+
+
+@frozen
+class Letter(Aggregate, key="letter"):
+    due: datetime | None = None
+
+    @decides
+    def seal(self, command: Seal) -> Sealed:
+        if command.word:
+            return Sealed(word=SecretStr(command.word))
+        return Sealed(due=datetime(2026, 7, 1, tzinfo=ZoneInfo("Europe/Paris")))
+
+    @evolves
+    def sealed(self, event: Sealed) -> Self:
+        return evolve(self, due=event.due)
+
+
+LETTERS = Domain("letters", aggregates=[Letter])
+
+
+def seal(word: str | None = None) -> Decision:
+    model = LETTERS.aggregates["letter"]
+    (decision,) = decide_run(
+        Rules(model, lambda: NOON, Limits(), "letters"),
+        LoadedAggregate(model.initial),
+        [request(LETTERS, Seal(letter="a", word=word))],
+    )
+    return decision
+
+
+def test_what_would_come_back_as_something_else_is_failed_and_names_the_field() -> None:
+    decision = seal("hush")
+    assert decision.events == ()
+    assert decision.error is not None
+    assert (decision.error.status, decision.error.code) == ("failed", "event_altered")
+    assert decision.error.details["fields"][0]["path"] == "word"
+    assert "hush" not in str(decision.error)
+
+
+def test_the_state_evolves_on_what_will_be_read() -> None:
+    decision = seal()
+    (state,), (record,) = decision.states, decision.events
+    assert isinstance(state, Letter)
+    assert state.due == Sealed.from_log(record.data, 1).due
+    assert state.due is not None
+    assert state.due.tzinfo == timezone(timedelta(hours=2))

@@ -341,10 +341,12 @@ class Wrongly(Projection, name="tallies"):
             raise KeyError(metadata.sequence)
         if event.name == "other":
             return Odd(name="other", total=1, events=1)  # type: ignore[return-value]
+        if event.name == "unfit":
+            return TallyView.model_construct(name=event.name, total="many", events=1)
         return TallyView(name=event.name, total=event.amount, events=1)
 
 
-@pytest.mark.parametrize("name", ["mistake", "other"])
+@pytest.mark.parametrize("name", ["mistake", "other", "unfit"])
 async def test_a_mistake_of_the_projection_is_a_dead_letter_of_that_event(name: str) -> None:
     setting = Setting(Domain("sums", aggregates=[Tally], projections=[Wrongly()]))
     await setting.add("a", 1)
