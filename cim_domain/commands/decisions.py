@@ -13,6 +13,7 @@ from cim_domain.commands.repository import LoadedAggregate, evolve_on
 from cim_domain.errors import Conflict, Failed, RequestError
 from cim_domain.identity import caused_id
 from cim_domain.model.aggregate import Aggregate, AggregateModel
+from cim_domain.model.failures import cause
 from cim_domain.model.messages import Command, Event
 from cim_domain.model.metadata import Clock, Metadata
 from cim_domain.model.read_back import Altered, stored_event
@@ -150,7 +151,7 @@ def _decide(rules: Rules, state: Aggregate, version: int, request: CommandReques
         return Decision(
             request=request,
             error=Failed(
-                f"deciding about {metadata.message_type} failed: {type(error).__name__};"
+                f"deciding about {metadata.message_type} failed: {cause(error)};"
                 " the service's log says more"
             ),
         )

@@ -9,6 +9,7 @@ from cim_domain.commands.processed_commands import ProcessedCommands
 from cim_domain.errors import Failed
 from cim_domain.model.aggregate import Aggregate, AggregateModel
 from cim_domain.model.domain import Domain
+from cim_domain.model.failures import cause
 from cim_domain.model.messages import Event
 from cim_domain.model.metadata import Metadata
 from cim_domain.store.port import START, EventStore, Position
@@ -171,6 +172,6 @@ def evolve_on(
     except Exception as error:
         raise Failed(
             f"{metadata.message_type} (sequence {metadata.sequence}) cannot be applied to"
-            f" the {model.name} {metadata.aggregate_id}: {type(error).__name__}",
+            f" the {model.name} {metadata.aggregate_id}: {cause(error)}",
             code="cannot_evolve",
         ) from error

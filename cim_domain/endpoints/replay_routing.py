@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from cim_domain.commands.decoding import invalid, refuse_delivery
 from cim_domain.endpoints.queries import Reply
 from cim_domain.errors import Busy, Failed, NotFound, RequestError
+from cim_domain.model.failures import cause_with_text
 from cim_domain.model.subjects import Subjects
 from cim_domain.nats.jetstream.dead_letter_box import DeadLetterBox, StoredLetter
 from cim_domain.nats.services.responder import Request, Response
@@ -116,7 +117,7 @@ class ReplayHandler:
         except Exception as error:
             logger.exception("%s cannot handle letter %d", consumer, letter.sequence)
             raise Failed(
-                f"the handler failed: {type(error).__name__}", code="handler_failed"
+                f"the handler failed: {cause_with_text(error)}", code="handler_failed"
             ) from error
 
 

@@ -11,6 +11,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType, ModuleType
 from typing import Any, Self, TypeVar
 
+from pydantic import ValidationError
+
 from cim_domain.errors import Failed, LoadError, ModelError, Outdated
 from cim_domain.identity import aggregate_id
 from cim_domain.model.aggregate import Aggregate, AggregateModel, read_aggregate
@@ -22,6 +24,7 @@ from cim_domain.model.discovery import (
     near,
     object_at,
 )
+from cim_domain.model.failures import cause, problems
 from cim_domain.model.messages import Command, Event, Message, Query
 from cim_domain.model.metadata import Metadata
 from cim_domain.model.naming import declared_beside
@@ -164,9 +167,9 @@ class Domain:
         except Exception as error:  # upcasters are the model's: whatever they raise
             raise Failed(
                 f"{metadata.message_type} at sequence {metadata.sequence} cannot be read:"
-                f" {type(error).__name__}",
+                f" {cause(error)}",
                 code="corrupt_event",
-                details=_place(metadata),
+                details={**_place(metadata), **_fields(error)},
             ) from error
 
     def _queries(self) -> Iterator[tuple[str, tuple[ProjectionModel, Answer]]]:
@@ -248,6 +251,10 @@ def _place(metadata: Metadata) -> dict[str, Any]:
         "version": metadata.schema_version,
         "sequence": metadata.sequence,
     }
+
+
+def _fields(error: Exception) -> dict[str, Any]:
+    return {"fields": problems(error)} if isinstance(error, ValidationError) else {}
 
 
 def _by_name(models: Iterable[tuple[Any, type]]) -> dict[str, Any]:

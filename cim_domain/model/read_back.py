@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from cim_domain.model.failures import problems
 from cim_domain.model.messages import Event
 from cim_domain.model.view import View
 
@@ -28,7 +29,7 @@ class Altered(ValueError):
     def __init__(self, path: tuple[str, ...], problem: str) -> None:
         self.path = ".".join(path)
         self.problem = problem
-        super().__init__(f"{self.path}: {problem}" if path else problem)
+        super().__init__(f"{self.path}: {problem}" if self.path else problem)
 
 
 def stored_event(event: E) -> tuple[bytes, E]:
@@ -64,9 +65,8 @@ def _written(value: BaseModel) -> bytes:
 
 
 def _unreadable(error: ValidationError) -> Altered:
-    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-    path = tuple(map(str, first["loc"]))
-    return Altered(path, f"what JSON makes of it cannot be read again: {first['msg']}")
+    first = problems(error)[0]
+    return Altered((first["path"],), f"its JSON cannot be read again: {first['message']}")
 
 
 def _compare(before: BaseModel, after: BaseModel) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from cim_domain.dead_letters import DeadLetter, DeadLetters
 from cim_domain.errors import CimError, Failed, Outdated, RequestError
 from cim_domain.model.domain import Domain
+from cim_domain.model.failures import cause
 from cim_domain.model.projection import ProjectionModel, Projector
 from cim_domain.model.records import EventRecord
 from cim_domain.model.subjects import Subjects
@@ -233,7 +234,7 @@ def _cannot_project(model: ProjectionModel, record: EventRecord, error: Exceptio
     logger.error("projection %s failed", model.name, exc_info=error)
     return Failed(
         f"{metadata.message_type} (sequence {metadata.sequence}) cannot be projected by"
-        f" {model.name}: {type(error).__name__}",
+        f" {model.name}: {cause(error)}",
         code="cannot_project",
         details={"type": metadata.message_type, "sequence": metadata.sequence},
     )

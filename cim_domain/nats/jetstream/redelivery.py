@@ -17,6 +17,7 @@ from attrs import field, frozen
 
 from cim_domain.dead_letters import DeadLetter, DeadLetters
 from cim_domain.errors import Failed, Invalid, Outdated, RequestError, Unavailable
+from cim_domain.model.failures import cause_with_text
 from cim_domain.nats.jetstream.api import NANOSECONDS
 from cim_domain.nats.jetstream.consumers import Retries
 from cim_domain.nats.jetstream.unended_attempts import UnendedAttempts
@@ -182,7 +183,7 @@ class Attempts:
 
     def _unexpected(self, received: Received, error: BaseException) -> RequestError:
         logger.error("%s cannot handle %s", self._name, received.subject, exc_info=error)
-        return Failed(f"the handler failed: {type(error).__name__}", code="handler_failed")
+        return Failed(f"the handler failed: {cause_with_text(error)}", code="handler_failed")
 
     async def _bury(self, received: Received, problem: RequestError) -> bytes:
         letter = DeadLetter.about(
