@@ -12,7 +12,7 @@ from cim_domain.backoff import Backoff
 from cim_domain.errors import RequestError
 from cim_domain.nats.connection.connect import check_header, check_size
 from cim_domain.nats.connection.link import Link
-from cim_domain.nats.connection.requests import NoAnswer
+from cim_domain.nats.connection.requests import Denied, NoAnswer
 from cim_domain.wire.codec import ERROR, ERROR_CODE
 from cim_domain.wire.error_replies import read_error
 
@@ -50,6 +50,8 @@ class RetriedRequests:
                 return await self._link.requests.one(
                     subject, data, headers=headers, timeout=timeout or self._timeout
                 )
+            except Denied:
+                raise
             except NoAnswer as error:
                 if error.code == "disconnected":
                     lost = error
@@ -91,7 +93,7 @@ def _worded(error: NoAnswer, subject: str) -> NoAnswer:
 def without_outcome(error: NoAnswer, command_id: str) -> NoAnswer:
     """The error of a command without a reply, with the id under which to send it again."""
     details = {"command_id": command_id}
-    if error.code == "no_responders":
+    if error.code in {"no_responders", "permission_denied"}:
         return NoAnswer(error.message, code=error.code, details=details)
     return NoAnswer(
         f"{error.message}; whether the command had an effect is unknown until it is sent again with"

@@ -89,6 +89,7 @@ class Link:
             self.reconnects += 1
         elif "permissions violation" in str(event.error).lower():
             # The server says it once, and nothing comes where something was waited for.
+            self.requests.denied(str(event.error))
             self.denied = [*self.denied, str(event.error)[:200]][-_DENIALS:]
         for listener in tuple(self._listeners):
             listener(event.change)

@@ -5,6 +5,7 @@ connection broke run into their time-out.
 """
 
 import asyncio
+import re
 from collections.abc import Callable, Mapping
 from itertools import count
 from typing import Self
@@ -21,6 +22,9 @@ from cim_domain.nats.connection.publications import header_block
 
 NO_RESPONDERS = "503"
 
+_REFUSED = re.compile(r'(?P<kind>publish|subscription) to "(?P<subject>[^"]+)"', re.IGNORECASE)
+"""What the server says of a message or a subscription that it has refused."""
+
 _LOOKS = 4
 """So often, in the time that an answer may take, it is looked whether there is progress."""
 
@@ -35,8 +39,18 @@ class NoAnswer(Unavailable):
     """Nothing came back, so it is unknown what happened; `code` says more.
 
     ``timeout``: not in time. ``no_responders``: nobody listens there now. ``disconnected``: the
-    connection was lost, or is.
+    connection was lost, or is. ``permission_denied``: see `Denied`.
     """
+
+
+class Denied(NoAnswer):
+    """The server does not allow this user what a request needs: nothing has happened."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(
+            f"the server does not allow this user to {what}: nothing was done",
+            code="permission_denied",
+        )
 
 
 def _first(_: Msg) -> bool:
@@ -47,6 +61,7 @@ def _first(_: Msg) -> bool:
 class _Waiting:
     """One request under way, and what came back for it."""
 
+    subject: str
     complete: Callable[[Msg], bool]
     done: asyncio.Future[None]
     end: int = 0
@@ -75,6 +90,8 @@ class Requests:
         self._tokens = count()
         self._waiting: dict[str, _Waiting] = {}
         self._subscription: Subscription | None = None
+        self._deaf = False
+        """Whether the server has refused the subscription to replies."""
 
     async def start(self) -> Self:
         """Listen for replies."""
@@ -84,8 +101,30 @@ class Requests:
 
     def connection_lost(self) -> None:
         """Fail what is in flight: no reply to it can come any more."""
+        # What is allowed may be another matter on the next connection.
+        self._deaf = False
         for waiting in self._waiting.values():
             waiting.fail(NoAnswer("the connection to the server was lost", code="disconnected"))
+
+    def denied(self, refusal: str) -> None:
+        """Fail what the server has refused, in its own words: it says so once, and then nothing."""
+        found = _REFUSED.search(refusal)
+        if found is None:
+            return
+        # nats-py gives the server's words in lower case.
+        kind, subject = found["kind"].lower(), found["subject"].lower()
+        self._deaf = self._deaf or (kind == "subscription" and self._is_own(subject))
+        for waiting in self._waiting.values():
+            if self._deaf:
+                waiting.fail(self._no_replies())
+            elif kind == "publish" and subject == waiting.subject.lower():
+                waiting.fail(Denied(f"publish to {waiting.subject}"))
+
+    def _is_own(self, subject: str) -> bool:
+        return subject.startswith(self._prefix.lower())
+
+    def _no_replies(self) -> Denied:
+        return Denied(f"listen for replies on {self._prefix}*")
 
     async def one(
         self,
@@ -115,9 +154,11 @@ class Requests:
         come. `block` holds the request's headers, see
         `cim_domain.nats.connection.publications`. Raises `NoAnswer`, and `Invalid` (``too_large``).
         """
+        if self._deaf:
+            raise self._no_replies()
         loop = asyncio.get_running_loop()
         token = str(next(self._tokens))
-        waiting = self._waiting[token] = _Waiting(complete, loop.create_future())
+        waiting = self._waiting[token] = _Waiting(subject, complete, loop.create_future())
         # Lighter than a timeout's context, of which every append would pay for one.
         waiting.looking = loop.call_later(timeout / _LOOKS, self._look, waiting, timeout)
         try:

@@ -10,7 +10,7 @@ from attrs import field, frozen
 
 from cim_domain.backoff import Backoff
 from cim_domain.errors import Busy, Unavailable
-from cim_domain.nats.connection.requests import NoAnswer
+from cim_domain.nats.connection.requests import Denied, NoAnswer
 from cim_domain.nats.jetstream.api import STREAM_NOT_FOUND, ApiError, StorageFull
 
 TOO_MANY_REQUESTS = 10167
@@ -64,7 +64,7 @@ class Later(Unavailable):
 
 def retriable(error: Unavailable | ApiError, stream: str) -> Unavailable:
     """What may be tried again, as such; raises what may not."""
-    if isinstance(error, StorageFull):
+    if isinstance(error, StorageFull | Denied):
         raise error
     if not isinstance(error, ApiError):
         return error
