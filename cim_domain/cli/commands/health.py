@@ -48,7 +48,7 @@ def health(
 
       cim-domain health nix --json
 
-    Exit codes: 0 healthy or degraded; 1 unhealthy; 3 no server, or no service answered. With
+    Exit codes: 0 healthy; 1 degraded or unhealthy; 3 no server, or no service answered. With
     [bold]--json[/bold], one service gives its report, several give a list.
     """
     session = Session(url, data_directory, config, timeout, json=json, debug=debug)
@@ -72,7 +72,7 @@ def health(
         else:
             for report in reports:
                 session.output.show(health_report(report))
-        if any(report["status"] == "unhealthy" for report in reports):
+        if any(report["status"] != "healthy" for report in reports):
             raise Refused
 
     session.run(work)

@@ -169,6 +169,20 @@ async def test_a_service_that_is_not_well_is_named_with_what_ails_it(
     assert "\x1b" not in health.out + ran.out
 
 
+@pytest.mark.parametrize(("status", "code"), [("healthy", 0), ("degraded", 1), ("unhealthy", 1)])
+async def test_health_ends_with_an_error_where_all_is_not_well(
+    run, link, subjects, nats_url, tmp_path, status, code
+):
+    report = {"status": status, "service": "cim-domain-nix", "version": "1", "checks": {}}
+
+    async def respond(message):
+        await message.respond(json.dumps(report).encode())
+
+    await link.client.subscribe(subjects.health, cb=respond)
+    environment = {"NATS_SUBJECT_PREFIX": subjects.prefix, "NATS_DATA_DIRECTORY": str(tmp_path)}
+    assert (await in_thread(run, "health", "nix", "--url", nats_url, **environment)).code == code
+
+
 @pytest.mark.parametrize("views", ["memory", "postgresql://me:hunter2@nowhere.invalid/views"])
 def test_views_elsewhere_are_the_service_s_own_to_judge(views, tmp_path):
     finding = views_file(
