@@ -12,7 +12,7 @@ from time import perf_counter
 from typing import Any
 
 import orjson
-from attrs import field, frozen
+from attrs import define, field, frozen
 
 from cim_domain.dead_letters import DeadLetters
 from cim_domain.errors import CimError
@@ -47,7 +47,7 @@ HealthCheck = Callable[[], Awaitable[Check]]
 """Looks at one part. An error that it raises, or taking too long, makes the part unhealthy."""
 
 
-@frozen
+@define
 class Health:
     """What a service answers when asked for its health."""
 
@@ -55,12 +55,24 @@ class Health:
     version: str
     looks: Mapping[str, HealthCheck]
     clock: Clock
+    _looking: asyncio.Task[dict[str, Any]] | None = field(default=None, init=False)
 
     async def report(self) -> dict[str, Any]:
         """Look at everything now, all at once; the worst check gives the status.
 
-        ``{status, service, version, timestamp, checks: {name: {status, …}}}``
+        Those who ask while it is being looked get that report, so that no flood of questions costs
+        more than one. ``{status, service, version, timestamp, checks: {name: {status, …}}}``
         """
+        if self._looking is None:
+            self._looking = asyncio.create_task(self._report())
+            self._looking.add_done_callback(self._looked)
+        # Not ended by the one who gives up first.
+        return await asyncio.shield(self._looking)
+
+    def _looked(self, _: asyncio.Task[dict[str, Any]]) -> None:
+        self._looking = None
+
+    async def _report(self) -> dict[str, Any]:
         found = await asyncio.gather(*(_look(name, look) for name, look in self.looks.items()))
         checks = dict(zip(self.looks, found, strict=True))
         return {
@@ -116,9 +128,9 @@ def look_at_projection(
     """How far a projection is behind the log, as the log's head is now."""
 
     async def look() -> Check:
-        end = await head()
+        # In this order: what comes in between must not look as if the views were ahead.
         status = status_of()
-        lag = max(0, end - status.position)
+        lag = await head() - status.position
         poor = status.state in {RunnerState.STOPPED, RunnerState.WAITING} or lag > lag_allowed
         facts: dict[str, Any] = {
             "version": status.version,
@@ -131,6 +143,9 @@ def look_at_projection(
             facts["answers_from"] = status.answers_from
         if status.error:
             facts["error"] = status.error
+        if lag < 0:
+            facts["error"] = "the views have taken in more than the log has: it is another, or cut"
+            return Check(HealthStatus.UNHEALTHY, facts)
         return Check(HealthStatus.DEGRADED if poor else HealthStatus.HEALTHY, facts)
 
     return look

@@ -7,7 +7,15 @@ import pytest
 
 from cim_domain.errors import Unavailable
 from cim_domain.observability import health
-from cim_domain.observability.health import Check, Health, HealthCheck, HealthStatus, worst
+from cim_domain.observability.health import (
+    Check,
+    Health,
+    HealthCheck,
+    HealthStatus,
+    look_at_projection,
+    worst,
+)
+from cim_domain.projections.status import ProjectionStatus, RunnerState
 
 
 async def fine() -> Check:
@@ -77,3 +85,39 @@ async def test_looks_are_taken_side_by_side() -> None:
 def test_the_order_of_badness() -> None:
     assert worst([HealthStatus.DEGRADED, HealthStatus.HEALTHY]) is HealthStatus.DEGRADED
     assert worst([HealthStatus.DEGRADED, HealthStatus.UNHEALTHY]) is HealthStatus.UNHEALTHY
+
+
+async def test_those_who_ask_meanwhile_share_one_look_and_who_gives_up_does_not_end_it() -> None:
+    looked, go_on = 0, asyncio.Event()
+
+    async def slow() -> Check:
+        nonlocal looked
+        looked += 1
+        await go_on.wait()
+        return Check(HealthStatus.HEALTHY)
+
+    service = of(a=slow)
+    first, *others = [asyncio.create_task(service.report()) for _ in range(50)]
+    await asyncio.sleep(0)
+    first.cancel()
+    go_on.set()
+    reports = await asyncio.gather(*others)
+    assert {report["status"] for report in reports} == {"healthy"}
+    assert looked == 1
+    await service.report()
+    assert looked == 2
+
+
+async def test_views_that_are_ahead_of_the_log_are_of_another() -> None:
+    status = ProjectionStatus(
+        name="orders", version=1, generation=1, state=RunnerState.LIVE,
+        position=8, head=8, error=None, answers_from=1,
+    )  # fmt: skip
+
+    async def head() -> int:
+        return 3
+
+    check = await look_at_projection(lambda: status, head, lag_allowed=10)()
+    assert check.status is HealthStatus.UNHEALTHY
+    assert check.facts["lag"] == -5
+    assert "another" in check.facts["error"]
