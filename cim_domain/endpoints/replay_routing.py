@@ -32,7 +32,7 @@ class _Asked(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    sequence: int = Field(ge=1)
+    sequence: int = Field(ge=1, lt=2**63)
 
 
 @frozen

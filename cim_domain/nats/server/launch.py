@@ -11,6 +11,9 @@ import sys
 
 _PR_SET_PDEATHSIG = 1
 
+_PASSED_ON = ("PATH", "HOME", "TMPDIR", "TZ", "GOMAXPROCS", "GOMEMLIMIT", "GOGC")
+"""What of the owner's environment the server gets: the rest may hold secrets, and it needs none."""
+
 
 def _end_with(owner: int) -> None:
     """Have the kernel send SIGTERM when the owner's thread that started this process ends."""
@@ -28,7 +31,9 @@ def main() -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     if sys.platform == "linux":
         _end_with(int(owner))
-    os.execv(binary, [binary, "--config", config])  # noqa: S606 - no shell is what is wanted
+    environment = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+    arguments = [binary, "--config", config]
+    os.execve(binary, arguments, environment)  # noqa: S606 - no shell is what is wanted
 
 
 if __name__ == "__main__":

@@ -550,7 +550,17 @@ async def test_a_letter_goes_to_no_other_consumer(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize(
-    "body", [b"", b"7", b"{}", b'{"sequence":0}', b'{"sequence":"1"}', b'{"sequence":1,"x":2}']
+    "body",
+    [
+        b"",
+        b"7",
+        b"{}",
+        b'{"sequence":0}',
+        b'{"sequence":"1"}',
+        b'{"sequence":1,"x":2}',
+        b'{"sequence":9223372036854775808}',
+        b'{"sequence":' + b"9" * 400 + b"}",
+    ],
 )
 async def test_a_request_that_names_no_letter_is_invalid(bench: Bench, body: bytes) -> None:
     async with bench.service():

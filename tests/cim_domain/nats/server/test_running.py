@@ -44,6 +44,17 @@ class TestRunning:
             assert config["sync_always"] is True
             assert (await info(server.url))["max_payload"] == 4096
 
+    @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="needs /proc")
+    async def test_it_gets_none_of_the_environment_but_what_it_needs(
+        self, data: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("DATABASE_PASSWORD", "hunter2")
+        monkeypatch.setenv("GOMAXPROCS", "1")
+        async with EmbeddedServer(options(data)) as server:
+            environment = Path(f"/proc/{server.pid}/environ").read_bytes()
+        assert b"hunter2" not in environment
+        assert b"GOMAXPROCS=1" in environment
+
     async def test_all_it_writes_is_closed_to_other_users(self, data: Path) -> None:
         before = os.umask(0)
         try:
