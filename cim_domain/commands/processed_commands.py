@@ -98,6 +98,8 @@ class ProcessedCommands:
 
         Hardly ever there is one of another command: whoever reads it sees.
         """
+        if not self.newest:
+            return []
         number = _hash(command_id)
         return [
             Place(place >> _COUNT_BITS, place % _MOST + 1)

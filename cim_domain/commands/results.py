@@ -30,6 +30,8 @@ class Answer:
         other = self.digest is not None and self.digest != request.digest
         if other or self.outcome.aggregate_id != metadata.aggregate_id:
             return Outcome.refused(id_taken(request), metadata)
+        if self.outcome.correlation_id == metadata.correlation_id:
+            return self.outcome
         return evolve(self.outcome, correlation_id=metadata.correlation_id)
 
 

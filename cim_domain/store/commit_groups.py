@@ -67,13 +67,14 @@ class GroupingEvents(EventsAround):
         if len(commits) != 1:
             return await self.inner.append(commits)
         (commit,) = commits
+        size = commit.size
         alone = (
             len(commit.events) == 1
             and self._all_under_way() < self._plain
-            and self._bytes + commit.size <= self.inner.limits.commit_bytes
+            and self._bytes + size <= self.inner.limits.commit_bytes
         )
         self._under_way += 1
-        self._bytes += commit.size
+        self._bytes += size
         try:
             if alone:
                 return await self.inner.append(commits)
@@ -83,7 +84,7 @@ class GroupingEvents(EventsAround):
             return (await waiting.stored,)
         finally:
             self._under_way -= 1
-            self._bytes -= commit.size
+            self._bytes -= size
 
     def _start_sending(self) -> None:
         if len(self._senders) < self._groups:
