@@ -30,7 +30,6 @@ from cim_domain.nats.jetstream.reader import follow_stream
 from cim_domain.projections.runner import OnPoison, ProjectionRunner
 from cim_domain.service.service import Service
 from cim_domain.service.settings import ServiceSettings
-from cim_domain.store.jetstream import ensure_log
 from cim_domain.store.memory import MemoryEvents
 from cim_domain.views.memory.database import MemoryViews
 from cim_domain.wire.outcome import Outcome
@@ -112,6 +111,7 @@ class Bench:
         self.link = link
         self.subjects = Subjects("sums", nats_settings.subject_prefix)
         self.client = DomainClient(link, self.subjects)
+        self._log: dict[str, Any] = {}
         self.box = self.client.dead_letters
         self.letters = StreamDeadLetters(
             link, self.subjects.dead_letter_stream, self.subjects.dead_letter_root
@@ -158,10 +158,14 @@ class Bench:
 
     async def without_store(self) -> None:
         """Take the log away, before anything is in it."""
-        await call(self.link.requests, f"STREAM.DELETE.{self.subjects.event_stream}")
+        stream = self.subjects.event_stream
+        self._log = (await call(self.link.requests, f"STREAM.INFO.{stream}"))["config"]
+        await call(self.link.requests, f"STREAM.DELETE.{stream}")
 
     async def with_store(self) -> None:
-        await ensure_log(self.link.requests, self.subjects)
+        """The same log again, by its identity."""
+        stream = self.subjects.event_stream
+        await call(self.link.requests, f"STREAM.CREATE.{stream}", self._log)
 
 
 @pytest.fixture

@@ -181,7 +181,7 @@ def test_messages_that_are_not_the_aggregates_fail() -> None:
 
 
 def test_an_event_that_its_json_changes_fails() -> None:
-    with fails("comes back from its JSON as Noted(texts=['a'])"):
+    with fails("texts: list comes back from its JSON in the place of tuple"):
         empty.given(Noted(texts=("a",)))
 
 

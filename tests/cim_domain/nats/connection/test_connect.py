@@ -5,6 +5,7 @@ import logging
 import os
 import signal
 import socket
+from pathlib import Path
 from typing import Any
 
 import nats.errors
@@ -180,10 +181,18 @@ async def test_after_a_round_trip_a_subscription_is_known_to_the_server(plain_se
     await other.close()
 
 
+def wait_until_stopped(pid: int) -> None:
+    """Each thread of a process stops by itself, some of them after the call."""
+    threads = [one / "stat" for one in Path(f"/proc/{pid}/task").iterdir()]
+    while any(one.read_text().rpartition(")")[2].split()[0] != "T" for one in threads):
+        os.sched_yield()
+
+
 async def test_a_pong_that_nobody_waits_for_any_more_does_not_end_the_reading(plain_server) -> None:
     server = plain_server()
     nc = await connect(load_settings(url=server.url), name="test")
     os.kill(server.pid, signal.SIGSTOP)
+    wait_until_stopped(server.pid)
     try:
         with pytest.raises(Unavailable):
             await round_trip(nc, seconds=0.05)
