@@ -1,5 +1,5 @@
 # Everything a newcomer or CI does, by name. `make help` lists it.
-.PHONY: help install platform demo test lint faults bench pythons lock clean
+.PHONY: help install platform demo test coverage lint faults bench pythons lock clean
 .DEFAULT_GOAL := help
 
 VENV := .venv
@@ -35,7 +35,10 @@ lint: install ## formatter check, linter, strict types, import contracts
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-test: lint ## lint, then the whole suite with coverage
+test: lint ## lint, then the whole suite
+	$(BIN)/pytest -n $(JOBS)
+
+coverage: install ## the whole suite, and the lines that it does not reach; takes twice as long
 	$(BIN)/pytest -n $(JOBS) --cov --cov-report=term-missing:skip-covered
 
 faults: install ## the fault suite in its long form, and the table of what came of it
