@@ -1,7 +1,7 @@
 """Every error the kit raises, in one tree.
 
     CimError
-    ├── ModelError            a mistake in a model, found when the domain is put together
+    ├── ModelError            mistakes in a model, found when the domain is put together
     │   └── LoadError         a domain's code is not where it is said to be, or does not run
     ├── ConfigurationError    a setting, a file or a server that does not fit; nothing was started
     └── RequestError          one message could not be served; becomes the error part of its reply
@@ -32,14 +32,25 @@ class CimError(Exception):
 
 
 class ModelError(CimError):
-    """A mistake in a model; the message names the class and the file."""
+    """Mistakes in a model: a sentence for each, which names the class and the file.
+
+    The message of several has each on a line of its own.
+    """
+
+    def __init__(self, *mistakes: str) -> None:
+        super().__init__(
+            "\n".join([f"{len(mistakes)} mistakes in the model:", *mistakes])
+            if len(mistakes) > 1
+            else "".join(mistakes)
+        )
+        self.mistakes = mistakes
 
 
 class LoadError(ModelError):
     """A domain's code is not where it is said to be, or does not run; `code` says which."""
 
-    def __init__(self, message: str, *, code: str) -> None:
-        super().__init__(message)
+    def __init__(self, *mistakes: str, code: str) -> None:
+        super().__init__(*mistakes)
         self.code = code
 
 

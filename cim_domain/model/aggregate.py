@@ -19,17 +19,28 @@ arrives in the command, or in the `Metadata` that a method may take as its last 
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar
 
-import attrs
-from attrs import frozen
+from attrs import evolve, frozen
 
-from cim_domain.errors import ModelError
-from cim_domain.model.handlers import Handler, mark, mentioned, one_for_each
+from cim_domain.errors import Invalid
+from cim_domain.model.handlers import Handler, mark, mentioned, misplaced, one_for_each
+from cim_domain.model.keys import ALLOWED, canonical_text, key_text, key_type
 from cim_domain.model.messages import Command, Event
 from cim_domain.model.metadata import Metadata
+from cim_domain.model.mistakes import (
+    Mistakes,
+    begin,
+    keep_names,
+    names,
+    note,
+    noted,
+    only_known,
+    optional_text,
+)
 from cim_domain.model.naming import declared_beside, snake_case
 from cim_domain.model.source_location import where
+from cim_domain.model.states import state_problems
 from cim_domain.model.subjects import require_name
 
 
@@ -55,14 +66,28 @@ class Aggregate:
         key: str | tuple[str, ...] | None = None,
         name: str | None = None,
         snapshot_version: int | str | None = None,
+        **kwargs: Any,
     ) -> None:
-        super().__init_subclass__()
         # attrs makes a slotted class anew, from the namespace that the first round filled here.
-        if "aggregate_name" not in cls.__dict__:
-            cls.aggregate_name = name or snake_case(cls.__name__)
-            cls.aggregate_key = (key,) if isinstance(key, str) else key or ()
+        first = begin(cls)
+        super().__init_subclass__(**only_known(cls, kwargs, ("key", "name", "snapshot_version")))
+        if first:
+            keep_names(cls, Aggregate, _KEYWORDS)
+            cls.aggregate_name = optional_text(cls, "name", name) or snake_case(cls.__name__)
+            cls.aggregate_key = names(cls, "key", key) or cls.aggregate_key
+            given: object = snapshot_version
+            if not isinstance(given, int | str | None):
+                note(
+                    cls, f"snapshot_version {snapshot_version!r} is neither a whole number nor text"
+                )
             cls.snapshot_version = snapshot_version
 
+
+_KEYWORDS = {
+    "aggregate_name": "name=",
+    "aggregate_key": "key=",
+    "snapshot_version": "snapshot_version=",
+}
 
 Decides = TypeVar("Decides", bound=Callable[..., Event | Sequence[Event] | None])
 M = TypeVar("M", Command, Event)
@@ -91,13 +116,33 @@ class AggregateModel:
     cls: type[Aggregate]
     name: str
     key: tuple[str, ...]
-    initial: Aggregate
+    key_types: tuple[type, ...]
+    """Of each part of the key, what it is: text, int, bool, UUID, date or datetime."""
     commands: Mapping[type[Command], Handler]
     events: Mapping[type[Event], Handler]
 
+    @property
+    def initial(self) -> Aggregate:
+        """The state before all events, made anew each time."""
+        return self.cls()
+
     def key_of(self, command: Command) -> tuple[str, ...]:
-        """The natural key of the aggregate that a command is for, each part as text."""
-        return tuple(str(getattr(command, part)) for part in self.key)
+        """The natural key of the aggregate that a command is for, each part as text.
+
+        Raises `Invalid`, with the field's path, for a value that cannot be part of a key.
+        """
+        return tuple([_part_of_key(command, part) for part in self.key])
+
+    def key_from(self, texts: Sequence[str]) -> tuple[str, ...]:
+        """The natural key that somebody wrote, each part in one of the forms its type has.
+
+        Raises `ValueError` where it is none.
+        """
+        if len(texts) != len(self.key):
+            raise ValueError(f"expected {len(self.key)} parts ({', '.join(self.key)})")
+        return tuple(
+            [canonical_text(kind, text) for kind, text in zip(self.key_types, texts, strict=True)]
+        )
 
     def decide(self, state: Aggregate, command: Command, metadata: Metadata) -> tuple[Event, ...]:
         """The events that the command leads to. Raises `Rejected`, and what the method raises."""
@@ -117,66 +162,116 @@ class AggregateModel:
         return evolved
 
 
-def read_aggregate(cls: type[Aggregate]) -> AggregateModel:
-    """Read an aggregate class. Raises `ModelError`, naming class and file, for a mistake in it."""
-    place = where(cls)
-    require_name(cls.aggregate_name, f"{place}: the aggregate's name")
-    if not _is_frozen(cls):
-        raise ModelError(f"{place}: an aggregate must be a frozen attrs class: add @frozen")
-    if not cls.aggregate_key:
-        raise ModelError(f"{place}: say which field of its commands is the key: key='...'")
+def _part_of_key(command: Command, part: str) -> str:
+    value = getattr(command, part)
     try:
-        initial = cls()
-    except TypeError as error:
-        raise ModelError(
-            f"{place}: every field needs a default, for the state before all events"
-        ) from error
+        return key_text(value)
+    except ValueError as error:
+        field = type(command).model_fields[part]
+        path = field.validation_alias if isinstance(field.validation_alias, str) else part
+        raise Invalid(
+            f"{command.message_type}: {path}: {error}",
+            details={"fields": [{"path": path, "message": str(error)}]},
+        ) from None
+
+
+def read_aggregate(cls: type[Aggregate]) -> AggregateModel:
+    """Read an aggregate class. Raises `ModelError`, with all mistakes that are in it."""
+    mistakes = Mistakes()
+    model = examine_aggregate(cls, mistakes)
+    mistakes.refuse()
+    return model
+
+
+def examine_aggregate(cls: type[Aggregate], mistakes: Mistakes) -> AggregateModel:
+    """What can be read of an aggregate class, with the mistakes in it."""
+    place = where(cls)
+    mistakes.take_noted(cls)
+    with mistakes.gathered():
+        require_name(cls.aggregate_name, f"{place}: the aggregate's name")
+    if not cls.aggregate_key and not noted(cls):
+        mistakes.add(f"{place}: say which field of its commands is the key: key='...'")
+    for problem in state_problems(cls):
+        mistakes.add(f"{place}: {problem}")
+    misplaced(cls, ("decides", "evolves"), mistakes)
     model = AggregateModel(
         cls=cls,
         name=cls.aggregate_name,
         key=cls.aggregate_key,
-        initial=initial,
-        commands=one_for_each(cls, "decides", Command),
-        events=one_for_each(cls, "evolves", Event),
+        key_types=(),
+        commands=one_for_each(cls, "decides", Command, mistakes),
+        events=one_for_each(cls, "evolves", Event, mistakes),
     )
-    _check_commands(model, place)
-    _check_events(model, place)
-    return model
+    whole = cls not in mistakes.unread
+    for message in (*model.commands, *model.events, *_own(model, Command), *_own(model, Event)):
+        mistakes.take_noted(message)
+    _check_commands(model, place, mistakes, whole=whole)
+    _check_events(model, place, mistakes, whole=whole)
+    return evolve(model, key_types=_key_types(model, place, mistakes))
 
 
-def _is_frozen(cls: type) -> bool:
-    return attrs.has(cls) and attrs.inspect(cls).is_frozen
-
-
-def _check_commands(model: AggregateModel, place: str) -> None:
+def _check_commands(model: AggregateModel, place: str, mistakes: Mistakes, *, whole: bool) -> None:
     for command in model.commands:
-        _check_type(command, model, place)
+        _check_type(command, model, place, mistakes)
         for part in model.key:
             if part not in command.model_fields:
-                raise ModelError(
+                mistakes.add(
                     f"{place}: the key {part!r} is not a field of its command {where(command)}"
                 )
     for command in _own(model, Command):
-        if command not in model.commands:
-            raise ModelError(f"{place}: no @decides method for the command {where(command)}")
+        if whole and command not in model.commands:
+            mistakes.add(f"{place}: no @decides method for the command {where(command)}")
 
 
-def _check_events(model: AggregateModel, place: str) -> None:
+def _key_types(model: AggregateModel, place: str, mistakes: Mistakes) -> tuple[type, ...]:
+    """The type of each part of the key, which is the same in all commands."""
+    found: list[type] = []
+    for part in model.key:
+        types: dict[type, type[Command]] = {}
+        for command in model.commands:
+            if part in command.model_fields:
+                kind = key_type(command.model_fields[part].annotation)
+                if kind is None:
+                    mistakes.add(
+                        f"{place}: the key {part!r} of {where(command)} is not one of these alone:"
+                        f" {ALLOWED}"
+                    )
+                else:
+                    types.setdefault(kind, command)
+        if len(types) > 1:
+            (one, first), (other, second), *_ = types.items()
+            mistakes.add(
+                f"{place}: the key {part!r} is {one.__name__} in {where(first)} and"
+                f" {other.__name__} in {where(second)}: make it one, or they mean two aggregates"
+            )
+        found.append(next(iter(types), str))
+    return tuple(found)
+
+
+def _check_events(model: AggregateModel, place: str, mistakes: Mistakes, *, whole: bool) -> None:
     for event in model.events:
-        _check_type(event, model, place)
+        _check_type(event, model, place, mistakes)
     produced = {
         event for handler in model.commands.values() for event in mentioned(handler.returns, Event)
     }
     for event in sorted({*produced, *_own(model, Event)}, key=lambda one: one.__name__):
-        if event is not Event and event not in model.events:
-            raise ModelError(f"{place}: no @evolves method for the event {where(event)}")
+        if event is Event:
+            continue
+        if event in produced:
+            mistakes.take_noted(event)
+        if whole and event not in model.events:
+            mistakes.add(f"{place}: no @evolves method for the event {where(event)}")
 
 
-def _check_type(message: type[Command | Event], model: AggregateModel, place: str) -> None:
+def _check_type(
+    message: type[Command | Event], model: AggregateModel, place: str, mistakes: Mistakes
+) -> None:
+    if noted(message):
+        return
     if not message.message_type:
-        raise ModelError(f"{place}: {where(message)} has no type: declare it with type='...'")
-    if message.message_type.split(".")[0] != model.name:
-        raise ModelError(
+        mistakes.add(f"{place}: {where(message)} has no type: declare it with type='...'")
+    elif message.message_type.split(".")[0] != model.name:
+        mistakes.add(
             f"{place}: {where(message)} has the type {message.message_type!r}, which is not"
             f" of the aggregate {model.name!r}"
         )
@@ -187,5 +282,5 @@ def _own(model: AggregateModel, base: type[M]) -> list[type[M]]:
     return [
         message
         for message in declared_beside(model.cls, base)
-        if message.message_type.split(".")[0] == model.name
+        if message.message_type and message.message_type.split(".")[0] == model.name
     ]

@@ -4,7 +4,6 @@
 looks is a part of them, so that the domains of several distributions live side by side.
 """
 
-import difflib
 import inspect
 import pkgutil
 import sys
@@ -17,22 +16,24 @@ from types import ModuleType
 from typing import Any, TypeVar
 
 from cim_domain.errors import LoadError, ModelError
+from cim_domain.model.mistakes import Mistakes
+from cim_domain.model.naming import near
 from cim_domain.model.source_location import raised_at, short_path
 
 WRITE_SIDE = "aggregates"
 READ_SIDE = "projections"
 
-_NO_PART = {"__main__", "__pycache__", "conftest", "tests"}
-"""Modules of these names run or test a domain; they are no part of it."""
+_NO_PART = {"__main__", "__pycache__", "conftest", "scripts", "tests"}
+"""Modules of these names run or test a domain; they are no part of it, as test modules are not."""
 
 T = TypeVar("T")
 
 
-def modules_of(side: str, name: str) -> tuple[ModuleType, ...]:
+def modules_of(side: str, name: str, mistakes: Mistakes) -> tuple[ModuleType, ...]:
     """The module or package ``{side}.{name}`` and all below it; none where it does not exist.
 
-    Only that it does not exist is forgiven: raises `LoadError` for one that cannot be imported,
-    whatever the reason, and for one that another file hides.
+    Only that it does not exist is forgiven: whatever cannot be imported, for any reason, is among
+    the mistakes. Raises `LoadError` for what another file hides.
     """
     if not _exists(side):
         return ()
@@ -41,7 +42,7 @@ def modules_of(side: str, name: str) -> tuple[ModuleType, ...]:
     if not hasattr(parent, "__path__") or not _exists(whole):
         _require_nothing_hidden(parent, name)
         return ()
-    return tuple(_with_all_below(_imported(whole)))
+    return tuple(_with_all_below(whole, mistakes))
 
 
 def names_in(side: str) -> tuple[str, ...]:
@@ -65,12 +66,6 @@ def object_at(path: str, kind: type[T]) -> T:
             made.close()
         raise _no_such_kind(f"{path} makes {_described(made)}", kind)
     return made
-
-
-def near(name: str, names: Iterable[str]) -> str:
-    """``; did you mean 'a' or 'b'?``, for the end of a sentence; nothing where none is near."""
-    found = difflib.get_close_matches(name, names, cutoff=0.7)
-    return f"; did you mean {' or '.join(map(repr, found))}?" if found else ""
 
 
 def _value_at(path: str) -> Any:
@@ -165,20 +160,27 @@ def _imported(name: str) -> ModuleType:
         ) from error
 
 
-def _with_all_below(module: ModuleType) -> Iterator[ModuleType]:
-    yield module
-    for name in _names(getattr(module, "__path__", ())):
-        yield from _with_all_below(_imported(f"{module.__name__}.{name}"))
+def _with_all_below(name: str, mistakes: Mistakes) -> Iterator[ModuleType]:
+    with mistakes.gathered():
+        module = _imported(name)
+        yield module
+        for inner in _names(getattr(module, "__path__", ())):
+            yield from _with_all_below(f"{name}.{inner}", mistakes)
 
 
 def _names(path: Iterable[str]) -> tuple[str, ...]:
     """What can be imported from these directories, packages without an `__init__.py` included."""
     places = [place or "." for place in path]
-    names = {found.name for found in pkgutil.iter_modules(places)}
+    found = [one for one in pkgutil.iter_modules(places) if one.ispkg or not _is_test(one.name)]
+    names = {one.name for one in found}
     for place in map(Path, places):
         with suppress(OSError):  # no directory, or one that is closed to us
             names.update(one.name for one in place.iterdir() if one.is_dir())
     return tuple(sorted(name for name in names - _NO_PART if name.isidentifier()))
+
+
+def _is_test(name: str) -> bool:
+    return name.startswith("test_") or name.endswith("_test")
 
 
 def _require_nothing_hidden(package: ModuleType, name: str) -> None:

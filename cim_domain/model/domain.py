@@ -7,7 +7,7 @@ found by its packages, `aggregates.nix` and `projections.nix`, and any other by 
 code: see `Domain.find` and `Domain.load`.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType, ModuleType
 from typing import Any, Self, TypeVar
 
@@ -15,33 +15,37 @@ from pydantic import ValidationError
 
 from cim_domain.errors import Failed, LoadError, ModelError, Outdated
 from cim_domain.identity import aggregate_id
-from cim_domain.model.aggregate import Aggregate, AggregateModel, read_aggregate
+from cim_domain.model.aggregate import Aggregate, AggregateModel, examine_aggregate
+from cim_domain.model.cross_checks import check_whole, queries_of
 from cim_domain.model.discovery import (
     READ_SIDE,
     WRITE_SIDE,
     modules_of,
     names_in,
-    near,
     object_at,
 )
 from cim_domain.model.failures import cause, problems
-from cim_domain.model.messages import Command, Event, Message, Query
+from cim_domain.model.messages import Command, Event, Message
 from cim_domain.model.metadata import Metadata
-from cim_domain.model.naming import declared_beside
-from cim_domain.model.process import Process, ProcessModel, read_process
-from cim_domain.model.projection import Answer, Projection, ProjectionModel, read_projection
+from cim_domain.model.mistakes import Mistakes
+from cim_domain.model.naming import defined_in, near
+from cim_domain.model.process import Process, ProcessModel, examine_process
+from cim_domain.model.projection import (
+    Answer,
+    Projection,
+    ProjectionModel,
+    examine_projection,
+)
 from cim_domain.model.source_location import where
 from cim_domain.model.subjects import require_name
-
-RESERVED = "command"
-"""The aggregate of messages that are about commands themselves: ``nix.query.command.status``."""
+from cim_domain.model.view import View
 
 T = TypeVar("T")
 M = TypeVar("M", bound=Message)
 
 
 class Domain:
-    """The registry of one domain. Raises `ModelError` for any mistake in the model."""
+    """The registry of one domain. Raises `ModelError` with all mistakes that are in the model."""
 
     def __init__(
         self,
@@ -53,31 +57,38 @@ class Domain:
     ) -> None:
         require_name(name, "domain")
         self.name = name
+        mistakes = Mistakes()
+        written = [one for one in aggregates if _is_class(one, mistakes)]
+        read = [one for one in projections if _is_object(one, Projection, mistakes)]
+        running = [one for one in processes if _is_object(one, Process, mistakes)]
         self.aggregates: Mapping[str, AggregateModel] = MappingProxyType(
-            _by_name((read_aggregate(cls), cls) for cls in aggregates)
+            _by_name(((examine_aggregate(cls, mistakes), cls) for cls in written), mistakes)
         )
         self.projections: Mapping[str, ProjectionModel] = MappingProxyType(
-            _by_name((read_projection(one), type(one)) for one in projections)
+            _by_name(((examine_projection(one, mistakes), type(one)) for one in read), mistakes)
         )
         self.processes: Mapping[str, ProcessModel] = MappingProxyType(
-            _by_name((read_process(one), type(one)) for one in processes)
+            _by_name(((examine_process(one, mistakes), type(one)) for one in running), mistakes)
         )
         self.commands: Mapping[str, type[Command]] = MappingProxyType(
-            _by_type(command for model in self.aggregates.values() for command in model.commands)
+            _by_type(
+                (command for model in self.aggregates.values() for command in model.commands),
+                mistakes,
+            )
         )
         self.events: Mapping[str, type[Event]] = MappingProxyType(
-            _by_type(event for model in self.aggregates.values() for event in model.events)
+            _by_type(
+                (event for model in self.aggregates.values() for event in model.events), mistakes
+            )
         )
         self.queries: Mapping[str, tuple[ProjectionModel, Answer]] = MappingProxyType(
-            dict(self._queries())
+            queries_of(self.projections.values(), mistakes)
         )
-        for event in self.events.values():
-            _check_upcasters(event)
-        self._check_reserved()
-        self._check_owners()
-        self._check_reads()
-        self._check_commands_known()
-        self._check_queries_answered()
+        check_whole(
+            name, self.aggregates.values(), self.projections.values(), self.processes.values(),
+            self.queries, mistakes,
+        )  # fmt: skip
+        mistakes.refuse()
 
     @classmethod
     def find(cls, name: str) -> Self:
@@ -88,7 +99,11 @@ class Domain:
         side, but raises `LoadError` where it is there and cannot be imported.
         """
         require_name(name, "domain")
-        written = modules_of(WRITE_SIDE, name)
+        mistakes = Mistakes()
+        written = modules_of(WRITE_SIDE, name, mistakes)
+        read = modules_of(READ_SIDE, name, mistakes)
+        # Of what is missing in a module that does not run, everything else would tell again.
+        mistakes.refuse()
         if not written:
             raise LoadError(
                 f"there is no domain {name!r}: expected a package aggregates/{name} where Python"
@@ -102,13 +117,14 @@ class Domain:
                 f"there is no domain {name!r}: no module in {where(written[0])} has an aggregate",
                 code="domain_not_found",
             )
-        read = modules_of(READ_SIDE, name)
-        return cls(
-            name,
-            aggregates=aggregates,
-            projections=[_made(one) for one in _defined(read, Projection)],
-            processes=[_made(one) for one in _defined((*written, *read), Process)],
-        )
+        for message in _defined((*written, *read), Message) + _defined(read, View):
+            mistakes.take_noted(message)
+        projections = _made(_defined(read, Projection), mistakes)
+        processes = _made(_defined((*written, *read), Process), mistakes)
+        with mistakes.gathered():
+            found = cls(name, aggregates=aggregates, projections=projections, processes=processes)
+        mistakes.refuse()
+        return found
 
     @classmethod
     def load(cls, text: str) -> Self:
@@ -172,78 +188,6 @@ class Domain:
                 details={**_place(metadata), **_fields(error)},
             ) from error
 
-    def _queries(self) -> Iterator[tuple[str, tuple[ProjectionModel, Answer]]]:
-        seen: dict[str, type[Query]] = {}
-        for model in self.projections.values():
-            for query, answer in model.queries.items():
-                for name in (query.message_type, *query.aliases):
-                    if name in seen:
-                        raise ModelError(
-                            f"{where(query)} and {where(seen[name])} are both asked as {name!r}"
-                        )
-                    seen[name] = query
-                    yield name, (model, answer)
-
-    def _check_reserved(self) -> None:
-        """What every domain's service answers itself stays its own."""
-        reserved = [where(model.cls) for name, model in self.aggregates.items() if name == RESERVED]
-        reserved += [
-            where(answer.query)
-            for name, (_, answer) in self.queries.items()
-            if name.split(".")[0] == RESERVED
-        ]
-        for place in reserved:
-            raise ModelError(
-                f"{place}: {RESERVED}.status and {RESERVED}.cancel are about the commands of every"
-                f" domain, so no aggregate is called {RESERVED!r}: use another name"
-            )
-
-    def _check_owners(self) -> None:
-        """Whatever is declared beside an aggregate is of one that is declared there."""
-        for model in self.aggregates.values():
-            owners = {one.aggregate_name for one in declared_beside(model.cls, Aggregate)}
-            messages: list[type[Message]] = [
-                *declared_beside(model.cls, Command),
-                *declared_beside(model.cls, Event),
-            ]
-            for message in messages:
-                if message.message_type and message.message_type.split(".")[0] not in owners:
-                    raise ModelError(
-                        f"{where(message)} has the type {message.message_type!r}, which is of no"
-                        f" aggregate declared beside it, as {where(model.cls)} is"
-                    )
-
-    def _check_reads(self) -> None:
-        known = set(self.events.values())
-        reads: list[tuple[type, Iterable[type[Event]]]] = [
-            *((type(model.projection), model.events) for model in self.projections.values()),
-            *((type(model.process), model.events) for model in self.processes.values()),
-        ]
-        for reader, events in reads:
-            for event in events:
-                if event not in known:
-                    raise ModelError(
-                        f"{where(reader)}: {where(event)} is an event of no aggregate"
-                        f" of the domain {self.name!r}"
-                    )
-
-    def _check_commands_known(self) -> None:
-        known = set(self.commands.values())
-        for model in self.processes.values():
-            for command in model.commands:
-                if command is not Command and command not in known:
-                    raise ModelError(
-                        f"{where(type(model.process))}: {where(command)} is a command of no"
-                        f" aggregate of the domain {self.name!r}"
-                    )
-
-    def _check_queries_answered(self) -> None:
-        answered = {answer.query for _, answer in self.queries.values()}
-        for model in self.projections.values():
-            for query in declared_beside(type(model.projection), Query):
-                if query.message_type and query not in answered:
-                    raise ModelError(f"no @answers method for the query {where(query)}")
-
 
 def _place(metadata: Metadata) -> dict[str, Any]:
     return {
@@ -257,12 +201,33 @@ def _fields(error: Exception) -> dict[str, Any]:
     return {"fields": problems(error)} if isinstance(error, ValidationError) else {}
 
 
-def _by_name(models: Iterable[tuple[Any, type]]) -> dict[str, Any]:
+def _is_class(given: object, mistakes: Mistakes) -> bool:
+    if isinstance(given, type) and issubclass(given, Aggregate):
+        return True
+    hint = f": give the class, {type(given).__name__}" if isinstance(given, Aggregate) else ""
+    mistakes.add(f"aggregates: {_told(given)} is no class of an aggregate{hint}")
+    return False
+
+
+def _is_object(given: object, kind: type, mistakes: Mistakes) -> bool:
+    if isinstance(given, kind):
+        return True
+    is_class = isinstance(given, type) and issubclass(given, kind)
+    hint = f": give an object, {given.__name__}()" if is_class else ""  # type: ignore[attr-defined]
+    mistakes.add(f"{_told(given)} is no {kind.__name__.lower()}{hint}")
+    return False
+
+
+def _told(given: object) -> str:
+    return where(given) if isinstance(given, type) else f"{given!r:.100}"
+
+
+def _by_name(models: Iterable[tuple[Any, type]], mistakes: Mistakes) -> dict[str, Any]:
     found: dict[str, Any] = {}
     places: dict[str, type] = {}
     for model, cls in models:
         if model.name in found:
-            raise ModelError(
+            mistakes.add(
                 f"{where(places[model.name])} and {where(cls)} have the same name {model.name!r}"
             )
         found[model.name] = model
@@ -270,52 +235,34 @@ def _by_name(models: Iterable[tuple[Any, type]]) -> dict[str, Any]:
     return found
 
 
-def _by_type(messages: Iterable[type[M]]) -> dict[str, type[M]]:
+def _by_type(messages: Iterable[type[M]], mistakes: Mistakes) -> dict[str, type[M]]:
     found: dict[str, type[M]] = {}
     for message in messages:
         other = found.setdefault(message.message_type, message)
-        if other is not message:
-            raise ModelError(
+        if other is not message and message.message_type:
+            mistakes.add(
                 f"{where(other)} and {where(message)} have the same type {message.message_type!r}"
             )
     return found
 
 
-def _check_upcasters(event: type[Event]) -> None:
-    for version in range(1, event.schema_version):
-        if version not in event.upcasters:
-            raise ModelError(f"{where(event)}: no upcaster from version {version}")
-    for version in event.upcasters:
-        if not 1 <= version < event.schema_version:
-            raise ModelError(
-                f"{where(event)}: an upcaster from version {version}, but the event is of"
-                f" version {event.schema_version}"
-            )
-
-
-def _made(cls: type[T]) -> T:
-    try:
-        return cls()
-    except ModelError:
-        raise
-    except Exception as error:
-        raise LoadError(
-            f"{where(cls)} cannot be made without arguments, as it is in a domain that is found by"
-            f" its name: {type(error).__name__}: {error}",
-            code="factory_failed",
-        ) from error
+def _made(classes: Iterable[type[T]], mistakes: Mistakes) -> list[T]:
+    """An object of each class."""
+    found: list[T] = []
+    for cls in classes:
+        with mistakes.gathered():
+            try:
+                found.append(cls())
+            except ModelError:
+                raise
+            except Exception as error:
+                raise LoadError(
+                    f"{where(cls)} cannot be made without arguments, as it is in a domain that is"
+                    f" found by its name: {type(error).__name__}: {error}",
+                    code="factory_failed",
+                ) from error
+    return found
 
 
 def _defined(modules: Sequence[ModuleType], base: type[T]) -> list[type[T]]:
-    names = {module.__name__ for module in modules}
-    found = {
-        value: None
-        for module in modules
-        for value in vars(module).values()
-        if isinstance(value, type)
-        and issubclass(value, base)
-        and value is not base
-        and value.__module__ in names
-        and not value.__name__.startswith("_")
-    }
-    return list(found)
+    return list(dict.fromkeys(one for module in modules for one in defined_in(module, base)))

@@ -16,9 +16,25 @@ from pydantic import BaseModel, ConfigDict
 from pydantic_core import from_json, to_json
 
 from cim_domain.errors import ModelError
+from cim_domain.model.mistakes import (
+    begin,
+    is_whole,
+    keep_names,
+    names,
+    note,
+    only_known,
+    optional_text,
+    whole,
+)
 from cim_domain.model.source_location import where
 
 _TYPE = re.compile(r"[a-z][a-z0-9_]*\.[a-z][a-z0-9_]*")
+
+_KEYWORDS = {
+    "message_type": "type=",
+    "aliases": "aliases=",
+    "schema_version": "version=",
+}
 
 Json = dict[str, Any]
 Upcaster = Callable[[Json], Json]
@@ -39,14 +55,19 @@ class Message(BaseModel):
     )
 
     message_type: ClassVar[str] = ""
+    _own_keywords: ClassVar[tuple[str, ...]] = ()
 
     def __init_subclass__(cls, *, type: str | None = None, **kwargs: Any) -> None:  # noqa: A002
-        super().__init_subclass__(**kwargs)
-        if type is not None and not _TYPE.fullmatch(type):
-            raise ModelError(
-                f"{where(cls)}: type {type!r} is not of the form aggregate.action, lower snake case"
-            )
-        cls.message_type = type or ""
+        begin(cls)
+        known = ("type", *cls._own_keywords)
+        super().__init_subclass__(**only_known(cls, kwargs, known))
+        base = next(one for one in cls.__mro__ if one.__module__ == __name__)
+        keep_names(cls, base, _KEYWORDS)
+        said = optional_text(cls, "type", type)
+        if said is not None and not _TYPE.fullmatch(said):
+            note(cls, f"type {said!r} is not of the form aggregate.action, lower snake case")
+            said = None
+        cls.message_type = said or ""
 
     @classmethod
     def from_wire(cls, data: bytes) -> Self:
@@ -79,14 +100,14 @@ class Query(Message):
 
     aliases: ClassVar[tuple[str, ...]] = ()
 
-    def __init_subclass__(cls, *, aliases: tuple[str, ...] = (), **kwargs: Any) -> None:
+    _own_keywords: ClassVar[tuple[str, ...]] = ("aliases",)
+
+    def __init_subclass__(cls, *, aliases: str | tuple[str, ...] = (), **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        for alias in aliases:
+        cls.aliases = names(cls, "aliases", aliases)
+        for alias in cls.aliases:
             if not _TYPE.fullmatch(alias):
-                raise ModelError(
-                    f"{where(cls)}: alias {alias!r} is not of the form aggregate.action"
-                )
-        cls.aliases = aliases
+                note(cls, f"alias {alias!r} is not of the form aggregate.action")
 
 
 class Event(Message):
@@ -100,11 +121,11 @@ class Event(Message):
     schema_version: ClassVar[int] = 1
     upcasters: ClassVar[dict[int, Upcaster]] = {}
 
+    _own_keywords: ClassVar[tuple[str, ...]] = ("version",)
+
     def __init_subclass__(cls, *, version: int = 1, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        if version < 1:
-            raise ModelError(f"{where(cls)}: version {version} is not 1 or more")
-        cls.schema_version = version
+        cls.schema_version = whole(cls, "version", version)
         cls.upcasters = {}
 
     @classmethod
@@ -135,9 +156,15 @@ def upcasts(event: type[Event], version: int) -> Callable[[Upcaster], Upcaster]:
     """
 
     def register(upcaster: Upcaster) -> Upcaster:
-        if version in event.upcasters:
-            raise ModelError(f"{where(event)}: two upcasters for version {version}")
-        event.upcasters[version] = upcaster
+        given: object = event
+        if not (isinstance(given, type) and issubclass(given, Event)):
+            raise ModelError(f"{where(upcaster)}: @upcasts is for an event's class, not {event!r}")
+        if not is_whole(version, 1):
+            note(event, f"an upcaster from version {version!r}, which is no whole number from 1 on")
+        elif version in event.upcasters:
+            note(event, f"two upcasters for version {version}")
+        else:
+            event.upcasters[version] = upcaster
         return upcaster
 
     return register

@@ -10,15 +10,23 @@ commands that follow: one, several or none. It runs at least once for each event
 one effect all the same, because their ids are derived from the event's.
 """
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, TypeVar
 
 from attrs import frozen
 
-from cim_domain.errors import ModelError
-from cim_domain.model.handlers import Handler, mark, mentioned, one_for_each
+from cim_domain.model.handlers import Handler, mark, mentioned, misplaced, one_for_each
 from cim_domain.model.messages import Command, Event
 from cim_domain.model.metadata import Recorded
+from cim_domain.model.mistakes import (
+    Mistakes,
+    begin,
+    keep_names,
+    note,
+    only_known,
+    optional_text,
+    whole,
+)
 from cim_domain.model.naming import snake_case
 from cim_domain.model.source_location import where
 from cim_domain.model.subjects import require_name
@@ -39,12 +47,28 @@ class Process:
     process_concurrency: ClassVar[int] = 16
 
     def __init_subclass__(
-        cls, *, name: str | None = None, history: bool = False, concurrency: int = 16
+        cls,
+        *,
+        name: str | None = None,
+        history: bool = False,
+        concurrency: int = 16,
+        **kwargs: Any,
     ) -> None:
-        super().__init_subclass__()
-        cls.process_name = name or snake_case(cls.__name__)
-        cls.process_history = history
-        cls.process_concurrency = concurrency
+        begin(cls)
+        super().__init_subclass__(**only_known(cls, kwargs, ("name", "history", "concurrency")))
+        keep_names(cls, Process, _KEYWORDS)
+        cls.process_name = optional_text(cls, "name", name) or snake_case(cls.__name__)
+        cls.process_history = history is True
+        if history not in (True, False):
+            note(cls, f"history {history!r} is neither True nor False")
+        cls.process_concurrency = whole(cls, "concurrency", concurrency)
+
+
+_KEYWORDS = {
+    "process_name": "name=",
+    "process_history": "history=",
+    "process_concurrency": "concurrency=",
+}
 
 
 def reacts(method: Reacts) -> Reacts:
@@ -88,13 +112,19 @@ class ProcessModel:
         return commands
 
 
-def read_process(process: Process) -> ProcessModel:
-    """Read a process. Raises `ModelError`, naming class and file, for a mistake in it."""
+def examine_process(process: Process, mistakes: Mistakes) -> ProcessModel:
+    """What can be read of a process, with the mistakes in it."""
     cls = type(process)
-    require_name(cls.process_name, f"{where(cls)}: the process's name")
-    found = one_for_each(cls, "reacts", Event)
-    if not found:
-        raise ModelError(f"{where(cls)}: no @reacts method")
+    before = len(mistakes)
+    mistakes.take_noted(cls)
+    with mistakes.gathered():
+        require_name(cls.process_name, f"{where(cls)}: the process's name")
+    misplaced(cls, ("reacts",), mistakes)
+    found = one_for_each(cls, "reacts", Event, mistakes)
+    if not found and len(mistakes) == before:
+        mistakes.add(f"{where(cls)}: no @reacts method")
+    for message in (*found, *(one for model in found.values() for one in _sent(model))):
+        mistakes.take_noted(message)
     return ProcessModel(
         process=process,
         name=cls.process_name,
@@ -102,3 +132,7 @@ def read_process(process: Process) -> ProcessModel:
         history=cls.process_history,
         concurrency=cls.process_concurrency,
     )
+
+
+def _sent(handler: Handler) -> Iterator[type[Command]]:
+    return mentioned(handler.returns, Command)

@@ -25,9 +25,19 @@ from pydantic import TypeAdapter
 from pydantic.errors import PydanticUserError
 
 from cim_domain.errors import ModelError
-from cim_domain.model.handlers import Handler, handlers, mark, parts
+from cim_domain.model.field_types import parts
+from cim_domain.model.handlers import Handler, handlers, mark, misplaced
 from cim_domain.model.messages import Event, Query
 from cim_domain.model.metadata import Metadata
+from cim_domain.model.mistakes import (
+    Mistakes,
+    begin,
+    keep_names,
+    noted,
+    only_known,
+    optional_text,
+    whole,
+)
 from cim_domain.model.naming import snake_case
 from cim_domain.model.source_location import where
 from cim_domain.model.subjects import require_name
@@ -52,10 +62,15 @@ class Projection:
     projection_name: ClassVar[str] = ""
     projection_version: ClassVar[int] = 1
 
-    def __init_subclass__(cls, *, name: str | None = None, version: int = 1) -> None:
-        super().__init_subclass__()
-        cls.projection_name = name or snake_case(cls.__name__)
-        cls.projection_version = version
+    def __init_subclass__(cls, *, name: str | None = None, version: int = 1, **kwargs: Any) -> None:
+        begin(cls)
+        super().__init_subclass__(**only_known(cls, kwargs, ("name", "version")))
+        keep_names(cls, Projection, _KEYWORDS)
+        cls.projection_name = optional_text(cls, "name", name) or snake_case(cls.__name__)
+        cls.projection_version = whole(cls, "version", version)
+
+
+_KEYWORDS = {"projection_name": "name=", "projection_version": "version="}
 
 
 @overload
@@ -117,63 +132,84 @@ class ProjectionModel:
     queries: Mapping[type[Query], Answer]
 
 
-def read_projection(projection: Projection) -> ProjectionModel:
-    """Read a projection. Raises `ModelError`, naming class and file, for a mistake in it."""
+def examine_projection(projection: Projection, mistakes: Mistakes) -> ProjectionModel:
+    """What can be read of a projection, with the mistakes in it."""
     cls = type(projection)
     place = where(cls)
-    require_name(cls.projection_name, f"{place}: the projection's name")
-    if cls.projection_version < 1:
-        raise ModelError(f"{place}: version {cls.projection_version} is not 1 or more")
-    events = _projectors(projection, place)
-    if not events:
-        raise ModelError(f"{place}: no @projects method")
-    views = {projector.view for found in events.values() for projector in found}
-    names: dict[str, type[View]] = {}
+    before = len(mistakes)
+    mistakes.take_noted(cls)
+    with mistakes.gathered():
+        require_name(cls.projection_name, f"{place}: the projection's name")
+    misplaced(cls, ("projects", "answers"), mistakes)
+    events = _projectors(projection, place, mistakes)
+    if not events and len(mistakes) == before:
+        mistakes.add(f"{place}: no @projects method")
+    views = {projector.view: None for found in events.values() for projector in found}
+    named: dict[str, type[View]] = {}
     for view in views:
-        require_name(view.view_name, f"{place}: the name of the view {where(view)}")
-        if names.setdefault(view.view_name, view) is not view:
-            raise ModelError(
+        mistakes.take_noted(view)
+        with mistakes.gathered():
+            require_name(view.view_name, f"{place}: the name of the view {where(view)}")
+        if named.setdefault(view.view_name, view) is not view:
+            mistakes.add(
                 f"{place}: two views are named {view.view_name!r}:"
-                f" {where(names[view.view_name])} and {where(view)}"
+                f" {where(named[view.view_name])} and {where(view)}"
             )
+    queries = _answers(projection, place, mistakes)
+    for message in (*events, *queries):
+        mistakes.take_noted(message)
     return ProjectionModel(
         projection=projection,
         name=cls.projection_name,
         version=cls.projection_version,
-        views=tuple(names[name] for name in sorted(names)),
+        views=tuple(named[name] for name in sorted(named)),
         events=events,
-        queries=_answers(projection, place),
+        queries=queries,
     )
 
 
-def _projectors(projection: Projection, place: str) -> dict[type[Event], tuple[Projector, ...]]:
+def _projectors(
+    projection: Projection, place: str, mistakes: Mistakes
+) -> dict[type[Event], tuple[Projector, ...]]:
     found: dict[type[Event], dict[type[View], tuple[str, Projector]]] = {}
-    for handler in handlers(type(projection), "projects", arity=(2, 3)):
-        if len(handler.parameters) > 2 and handler.parameters[2] is not Metadata:
-            raise ModelError(f"{handler.place}: the last parameter must be annotated with Metadata")
-        views = handler.classes(0, View)
-        if len(views) != 1:
-            raise ModelError(f"{handler.place}: the first parameter must be one view, or None")
-        returned = tuple(parts(handler.returns))
-        if returned not in {views, ()}:
-            raise ModelError(f"{handler.place}: it takes {views[0].__name__} and returns another")
-        projector = Projector(
-            view=views[0],
-            keys=_keys(getattr(handler.function, _KEY)),
-            change=_change(projection, handler),
-        )
-        for event in handler.classes(1, Event):
-            methods = found.setdefault(event, {})
-            if views[0] in methods:
-                raise ModelError(
-                    f"{place}: two @projects methods change {views[0].__name__} on"
-                    f" {event.__name__}: {methods[views[0]][0]} and {handler.name}"
-                )
-            methods[views[0]] = (handler.name, projector)
+    for handler in handlers(type(projection), "projects", (2, 3), mistakes):
+        with mistakes.reading(type(projection)):
+            projector = _projector(projection, handler)
+            view = projector.view
+            for event in handler.classes(1, Event):
+                methods = found.setdefault(event, {})
+                if view in methods:
+                    mistakes.add(
+                        f"{place}: two @projects methods change {view.__name__} on"
+                        f" {event.__name__}: {methods[view][0]} and {handler.name}"
+                    )
+                methods[view] = (handler.name, projector)
     return {
         event: tuple(projector for _, projector in methods.values())
         for event, methods in found.items()
     }
+
+
+def _projector(projection: Projection, handler: Handler) -> Projector:
+    if len(handler.parameters) > 2 and handler.parameters[2] is not Metadata:
+        raise ModelError(f"{handler.place}: the last parameter must be annotated with Metadata")
+    views = handler.classes(0, View)
+    if len(views) != 1:
+        raise ModelError(f"{handler.place}: the first parameter must be one view, or None")
+    returned = tuple(parts(handler.returns))
+    if returned not in {views, ()}:
+        raise ModelError(f"{handler.place}: it takes {views[0].__name__} and returns another")
+    key = getattr(handler.function, _KEY)
+    if key is not None and not callable(key):
+        raise ModelError(
+            f"{handler.place}: key={key!r} is no function: expected one from an event and its"
+            " metadata to the key, such as lambda event, metadata: event.number"
+        )
+    return Projector(
+        view=views[0],
+        keys=_keys(key),
+        change=_change(projection, handler),
+    )
 
 
 def _keys(key: Key | None) -> Callable[[Event, Metadata], tuple[str, ...]]:
@@ -196,23 +232,29 @@ def _change(
     return lambda view, event, _: function(projection, view, event)
 
 
-def _answers(projection: Projection, place: str) -> dict[type[Query], Answer]:
+def _answers(projection: Projection, place: str, mistakes: Mistakes) -> dict[type[Query], Answer]:
     found: dict[type[Query], Answer] = {}
-    for handler in handlers(type(projection), "answers", arity=(2,)):
-        if handler.parameters[1] is not Views:
-            raise ModelError(f"{handler.place}: the last parameter must be annotated with Views")
-        if handler.returns is None:
-            raise ModelError(f"{handler.place}: say what it returns, as an annotation")
-        try:
-            answer: TypeAdapter[Any] = TypeAdapter(handler.returns)
-        except PydanticUserError as error:
-            raise ModelError(
-                f"{handler.place}: what it returns cannot be written as JSON: {error.message}"
-            ) from error
-        for query in handler.classes(0, Query):
-            if not query.message_type:
-                raise ModelError(f"{place}: {where(query)} has no type: declare it with type='...'")
-            if query in found:
-                raise ModelError(f"{place}: two @answers methods for {query.__name__}")
-            found[query] = Answer(query, getattr(projection, handler.name), answer)
+    for handler in handlers(type(projection), "answers", (2,), mistakes):
+        with mistakes.reading(type(projection)):
+            result = _result(handler)
+            for query in handler.classes(0, Query):
+                if not query.message_type and not noted(query):
+                    mistakes.add(f"{place}: {where(query)} has no type: declare it with type='...'")
+                if query in found:
+                    mistakes.add(f"{place}: two @answers methods for {query.__name__}")
+                found[query] = Answer(query, getattr(projection, handler.name), result)
     return found
+
+
+def _result(handler: Handler) -> TypeAdapter[Any]:
+    """How what it returns becomes JSON."""
+    if handler.parameters[1] is not Views:
+        raise ModelError(f"{handler.place}: the last parameter must be annotated with Views")
+    if handler.returns is None:
+        raise ModelError(f"{handler.place}: say what it returns, as an annotation")
+    try:
+        return TypeAdapter(handler.returns)
+    except PydanticUserError as error:
+        raise ModelError(
+            f"{handler.place}: what it returns cannot be written as JSON: {error.message}"
+        ) from error

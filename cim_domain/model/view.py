@@ -11,12 +11,14 @@ from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
-from cim_domain.errors import ModelError
-from cim_domain.model.naming import snake_case
-from cim_domain.model.source_location import where as where_of
+from cim_domain.model.field_types import column_type, is_text
+from cim_domain.model.mistakes import begin, keep_names, names, note, only_known, optional_text
+from cim_domain.model.naming import near, snake_case
 
 Scalar = str | int | float | bool | None
 """What a view may be filtered by. Enums count by their value, times as RFC 3339 text in UTC."""
+
+_KEYWORDS = {"view_name": "name=", "indexed": "indexed=", "searched": "searched="}
 
 MAX_LIMIT = 500
 """A page holds at most so many views."""
@@ -48,20 +50,43 @@ class View(BaseModel):
         cls,
         *,
         name: str | None = None,
-        indexed: tuple[str, ...] = (),
-        searched: tuple[str, ...] = (),
+        indexed: str | tuple[str, ...] = (),
+        searched: str | tuple[str, ...] = (),
         **kwargs: Any,
     ) -> None:
-        super().__init_subclass__(**kwargs)
-        cls.view_name = name or snake_case(cls.__name__)
-        cls.indexed = indexed or cls.indexed
-        cls.searched = searched or cls.searched
+        begin(cls)
+        super().__init_subclass__(**only_known(cls, kwargs, ("name", "indexed", "searched")))
+        keep_names(cls, View, _KEYWORDS)
+        cls.view_name = optional_text(cls, "name", name) or snake_case(cls.__name__)
+        cls.indexed = names(cls, "indexed", indexed) or cls.indexed
+        cls.searched = names(cls, "searched", searched) or cls.searched
 
     @classmethod
     def __pydantic_init_subclass__(cls, **_: Any) -> None:
-        for field in (*cls.indexed, *cls.searched):
-            if field not in cls.model_fields:
-                raise ModelError(f"{where_of(cls)}: {field!r}, to be indexed, is not a field")
+        for problem in fields_problems(cls):
+            note(cls, problem)
+
+
+def fields_problems(view: type[View]) -> list[str]:
+    """Why fields of a view cannot be indexed or searched as it says, a sentence for each."""
+    found = [
+        f"{field!r}, to be indexed, is not a field{near(field, view.model_fields)}"
+        for field in dict.fromkeys((*view.indexed, *view.searched))
+        if field not in view.model_fields
+    ]
+    types = {name: field.annotation for name, field in view.model_fields.items()}
+    found += [
+        f"{field!r} cannot be indexed: it is not one of text, integer, float, bool, datetime, date,"
+        " UUID, an enum of one of these, or None"
+        for field in dict.fromkeys(view.indexed)
+        if field in types and column_type(types[field]) is None
+    ]
+    found += [
+        f"{field!r} cannot be searched: it is not text"
+        for field in dict.fromkeys(view.searched)
+        if field in types and not is_text(types[field])
+    ]
+    return found
 
 
 V = TypeVar("V", bound=View)

@@ -5,15 +5,15 @@ text by code points, times as text in UTC, enums by their value, None before eve
 """
 
 import unicodedata
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, date, datetime
 from enum import Enum, StrEnum
 from hashlib import blake2b
 from math import isfinite
-from typing import Annotated, Any, Literal, get_args, get_origin
+from typing import Any
 from uuid import UUID
 
-from cim_domain.model.handlers import parts
+from cim_domain.model.field_types import column_type, has_enum
 
 Value = str | int | float | None
 """What stands in a column."""
@@ -85,14 +85,14 @@ def _real(value: float) -> float:
     return float(value)
 
 
-_PLAIN: tuple[tuple[type, Kind, Encode], ...] = (
-    (str, Kind.TEXT, comparable),
-    (datetime, Kind.TEXT, moment),
-    (date, Kind.TEXT, date.isoformat),
-    (UUID, Kind.TEXT, str),
-    (int, Kind.INTEGER, _integer),
-    (float, Kind.REAL, _real),
-)
+_KINDS: Mapping[type, tuple[Kind, Encode]] = {
+    str: (Kind.TEXT, comparable),
+    datetime: (Kind.TEXT, moment),
+    date: (Kind.TEXT, date.isoformat),
+    UUID: (Kind.TEXT, str),
+    int: (Kind.INTEGER, _integer),
+    float: (Kind.REAL, _real),
+}
 
 
 def encoding(annotation: Any) -> tuple[Kind, Encode] | None:
@@ -101,11 +101,11 @@ def encoding(annotation: Any) -> tuple[Kind, Encode] | None:
     None where there is none: for a type that is not text, a number, a time, an id or an enum, and
     for a union of several kinds.
     """
-    plain = {_plain(part) for part in _leaves(annotation)}
-    if len(plain) != 1 or (found := plain.pop()) is None:
+    plain = column_type(annotation)
+    if plain is None:
         return None
-    kind, encode = found
-    if not any(_valued(part) for part in _leaves(annotation)):
+    kind, encode = _KINDS[plain]
+    if not has_enum(annotation):
         return kind, encode
     return kind, lambda value: encode(value.value if isinstance(value, Enum) else value)
 
@@ -119,47 +119,3 @@ def text_parts(value: Any) -> Iterator[str]:
     elif value is not None:
         for part in value:
             yield from text_parts(part)
-
-
-def is_text(annotation: Any) -> bool:
-    """Whether a field so annotated can be searched: text, perhaps None, or a collection of it."""
-    found = list(_leaves(annotation))
-    return bool(found) and all(
-        is_text_collection(part) or _plain(part) == (Kind.TEXT, comparable) for part in found
-    )
-
-
-def is_text_collection(annotation: Any) -> bool:
-    """``tuple[str, ...]`` and its like."""
-    if get_origin(annotation) not in {tuple, list, set, frozenset}:
-        return False
-    return all(is_text(part) for part in get_args(annotation) if part is not ...)
-
-
-def _leaves(annotation: Any) -> Iterator[Any]:
-    """The types that a value may have, None left out, names for types and annotations resolved."""
-    for part in parts(annotation):
-        if get_origin(part) is Annotated:
-            yield from _leaves(get_args(part)[0])
-        elif hasattr(part, "__supertype__"):
-            yield from _leaves(part.__supertype__)
-        elif get_origin(part) is Literal:
-            yield from (type(value) for value in get_args(part) if value is not None)
-        else:
-            yield part
-
-
-def _valued(part: Any) -> bool:
-    return isinstance(part, type) and issubclass(part, Enum)
-
-
-def _plain(part: Any) -> tuple[Kind, Encode] | None:
-    if not isinstance(part, type):
-        return None
-    if issubclass(part, Enum):
-        found = {_plain(type(member.value)) for member in part}
-        return found.pop() if len(found) == 1 else None
-    for known, kind, encode in _PLAIN:
-        if issubclass(part, known):
-            return kind, encode
-    return None

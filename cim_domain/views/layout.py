@@ -14,7 +14,7 @@ from cim_domain.errors import Failed, Invalid, ModelError
 from cim_domain.model.projection import ProjectionModel
 from cim_domain.model.read_back import Altered, stored_view
 from cim_domain.model.source_location import where as where_of
-from cim_domain.model.view import Scalar, View
+from cim_domain.model.view import Scalar, View, fields_problems
 from cim_domain.views.columns import (
     EXACT,
     SEPARATOR,
@@ -23,7 +23,6 @@ from cim_domain.views.columns import (
     Value,
     encoding,
     folded,
-    is_text,
     text_parts,
 )
 
@@ -148,25 +147,20 @@ def read_view(view: type[V], document: str | bytes) -> V:
 
 def read_layout(view: type[View]) -> ViewLayout:
     """The layout of a view. Raises `ModelError` for fields that cannot be indexed or searched."""
+    if found_wrong := fields_problems(view):
+        raise ModelError(*(f"{where_of(view)}: {problem}" for problem in found_wrong))
     columns = {}
     for field in dict.fromkeys(view.indexed):
         annotation: Any = view.model_fields[field].annotation
         found = encoding(annotation)
-        if found is None:
-            raise ModelError(
-                f"{where_of(view)}: {field!r} cannot be indexed: it is not one of text, integer,"
-                " float, bool, datetime, date, UUID, an enum of one of these, or None"
+        if found is not None:  # or it would have been among the problems
+            columns[field] = Column(
+                field=field,
+                kind=found[0],
+                optional=_optional(annotation),
+                encode=found[1],
+                type=TypeAdapter(annotation),
             )
-        columns[field] = Column(
-            field=field,
-            kind=found[0],
-            optional=_optional(annotation),
-            encode=found[1],
-            type=TypeAdapter(annotation),
-        )
-    for field in view.searched:
-        if not is_text(view.model_fields[field].annotation):
-            raise ModelError(f"{where_of(view)}: {field!r} cannot be searched: it is not text")
     return ViewLayout(view, columns, tuple(dict.fromkeys(view.searched)))
 
 
