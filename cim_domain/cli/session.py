@@ -21,6 +21,7 @@ from cim_domain.errors import (
     ConfigurationError,
     Failed,
     LoadError,
+    ModelError,
     RequestError,
     Unavailable,
 )
@@ -146,4 +147,5 @@ def as_dict(error: CimError) -> dict[str, Any]:
         code = error.code
     else:
         code = "usage" if exit_code(error) == USAGE else "failed"
-    return {"code": code, "message": str(error), "details": {}}
+    details = {"mistakes": list(error.mistakes)} if isinstance(error, ModelError) else {}
+    return {"code": code, "message": str(error), "details": details}

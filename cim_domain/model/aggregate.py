@@ -18,7 +18,7 @@ Both kinds of method are pure: no input or output, no clock, no ids made up insi
 arrives in the command, or in the `Metadata` that a method may take as its last parameter.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar, TypeVar
 
 from attrs import evolve, frozen
@@ -213,6 +213,7 @@ def examine_aggregate(cls: type[Aggregate], mistakes: Mistakes) -> AggregateMode
 def _check_commands(model: AggregateModel, place: str, mistakes: Mistakes, *, whole: bool) -> None:
     for command in model.commands:
         _check_type(command, model, place, mistakes)
+    for command in _all_commands(model):
         for part in model.key:
             if part not in command.model_fields:
                 mistakes.add(
@@ -223,12 +224,16 @@ def _check_commands(model: AggregateModel, place: str, mistakes: Mistakes, *, wh
             mistakes.add(f"{place}: no @decides method for the command {where(command)}")
 
 
+def _all_commands(model: AggregateModel) -> Iterable[type[Command]]:
+    return dict.fromkeys((*model.commands, *_own(model, Command)))
+
+
 def _key_types(model: AggregateModel, place: str, mistakes: Mistakes) -> tuple[type, ...]:
     """The type of each part of the key, which is the same in all commands."""
     found: list[type] = []
     for part in model.key:
         types: dict[type, type[Command]] = {}
-        for command in model.commands:
+        for command in _all_commands(model):
             if part in command.model_fields:
                 kind = key_type(command.model_fields[part].annotation)
                 if kind is None:

@@ -226,7 +226,9 @@ def _by_name(models: Iterable[tuple[Any, type]], mistakes: Mistakes) -> dict[str
     found: dict[str, Any] = {}
     places: dict[str, type] = {}
     for model, cls in models:
-        if model.name in found:
+        if places.get(model.name) is cls:
+            mistakes.add(f"{where(cls)} is given twice")
+        elif model.name in found:
             mistakes.add(
                 f"{where(places[model.name])} and {where(cls)} have the same name {model.name!r}"
             )

@@ -7,7 +7,7 @@ is noted on the class, and told when the domain is put together, with all the re
 import inspect
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, get_origin
+from typing import Any, ClassVar, get_origin
 
 from cim_domain.errors import LoadError, ModelError
 from cim_domain.model.naming import near
@@ -21,25 +21,33 @@ _PYDANTICS = {"model_config"}
 """What a class may well set: it is how pydantic is told."""
 
 
+_PROTECTED = ("model_dump", "model_validate")
+"""Of these names pydantic refuses whatever has a value, before anything could be undone."""
+
+
 class Mistakes:
     """Sentences, each once, in the order in which they were found."""
 
     def __init__(self) -> None:
         self.unread: set[type] = set()
         """Classes of which a method could not be read: what seems to be missing may be that."""
+        self._taken = 0
         self._found: dict[str, None] = {}
         self._code: str | None = None
 
     def __len__(self) -> int:
-        return len(self._found)
+        """How many were taken in, those that were known before included."""
+        return self._taken
 
     def add(self, sentence: str) -> None:
         """Take in one mistake."""
+        self._taken += 1
         self._found[sentence] = None
 
     def take(self, error: ModelError) -> None:
         """Take in all that an error tells."""
-        self._found.update(dict.fromkeys(error.mistakes))
+        for sentence in error.mistakes:
+            self.add(sentence)
         if isinstance(error, LoadError):
             self._code = self._code or error.code
 
@@ -51,13 +59,11 @@ class Mistakes:
         except ModelError as error:
             self.take(error)
 
-    def take_noted(self, cls: type) -> bool:
-        """Take in what is noted on a class and on its bases; whether there is any."""
-        before = len(self)
-        found = [(base, problem) for base in cls.__mro__ for problem in noted(base)]
-        for base, problem in found:
-            self.add(f"{where(base)}: {problem}")
-        return bool(found) or len(self) > before
+    def take_noted(self, cls: type) -> None:
+        """Take in what is noted on a class and on its bases."""
+        for base in cls.__mro__:
+            for problem in noted(base):
+                self.add(f"{where(base)}: {problem}")
 
     @contextmanager
     def reading(self, cls: type) -> Iterator[None]:
@@ -152,7 +158,8 @@ def _somebody_else_takes_them(cls: type) -> bool:
 def keep_names(cls: type, base: type, instead: Mapping[str, str]) -> None:
     """Note what a class calls by a name that is taken by its `base`, and have it undone.
 
-    `instead` says which keyword of the class statement is the way to say it.
+    `instead` says which keyword of the class statement is the way to say it. Raises `ModelError`
+    for what cannot be undone.
     """
     if cls.__module__.startswith(_KIT):
         return
@@ -161,14 +168,24 @@ def keep_names(cls: type, base: type, instead: Mapping[str, str]) -> None:
     for name in [one for one in annotations if _is_taken(one, base)]:
         if name in _PYDANTICS and _is_class_variable(annotations[name]):
             continue
-        note(cls, _taken(name, base, instead, "field"))
+        problem = _taken(name, base, instead, "field")
+        if name in own and name.startswith(_PROTECTED):
+            raise ModelError(f"{where(cls)}: {problem}")
+        note(cls, problem)
+        # What reads the class next, pydantic or attrs, is to find what it finds in the base.
         del annotations[name]
         if name in own:
-            delattr(cls, name)
+            annotations[name] = ClassVar[Any]
+            _restore(cls, name, base)
     for name in own:
-        if name not in annotations and name in cls.__dict__ and name in _own_names(base):
+        if name not in annotations and name in _own_names(base):
             note(cls, _taken(name, base, instead, "attribute"))
-            delattr(cls, name)
+            _restore(cls, name, base)
+
+
+def _restore(cls: type, name: str, base: type) -> None:
+    if name in cls.__dict__:
+        setattr(cls, name, inspect.getattr_static(base, name, None))
 
 
 def _taken(name: str, base: type, instead: Mapping[str, str], kind: str) -> str:

@@ -83,7 +83,7 @@ def events(
     async def work() -> None:
         correlation_id = str(correlation) if correlation else None
         name, code = name_and_code(domain)
-        wanted = _Wanted(name, aggregate, organization_id, correlation_id)
+        wanted = _Wanted(name, code, aggregate, organization_id, correlation_id)
         async with session.client(name) as client:
             source = wanted.source(client, after, follow=follow)
             async with aclosing(source) as found:
@@ -104,13 +104,15 @@ class _Wanted:
     def __init__(
         self,
         domain: str,
+        code: Domain | None,
         aggregate: tuple[str, str] | None,
         organization_id: str | None,
         correlation: str | None,
     ) -> None:
+        model = code.aggregates.get(aggregate[0]) if code and aggregate else None
         self._aggregate = aggregate and (
             aggregate[0],
-            read_id(domain, organization_id, aggregate[0], aggregate[1]),
+            read_id(domain, organization_id, aggregate[0], aggregate[1], model),
         )
         self._organization_id = organization_id
         self._correlation = correlation

@@ -57,7 +57,8 @@ def history(
 
     async def work() -> None:
         found = read_domain(domain)
-        identifier = read_id(found.name, organization_id, aggregate, key)
+        model = found.aggregates.get(aggregate)
+        identifier = read_id(found.name, organization_id, aggregate, key, model)
         async with session.log(found.name) as log:
             before = None
             async with aclosing(history_of(found, log, aggregate, identifier)) as events:

@@ -70,7 +70,8 @@ def state(
     async def work() -> None:
         time = None if at is None else read_past(at)
         found = read_domain(domain)
-        identifier = read_id(found.name, organization_id, aggregate, key)
+        model = found.aggregates.get(aggregate)
+        identifier = read_id(found.name, organization_id, aggregate, key, model)
         async with session.log(found.name) as log:
             past = await as_of(found, log, aggregate, identifier, version=version, time=time)
         if session.json:

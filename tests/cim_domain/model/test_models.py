@@ -4,105 +4,24 @@ Each case is a module of its own, as a user writes it: some with annotations tha
 ``from __future__ import annotations`` stands at the top.
 """
 
-import importlib.util
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
-from uuid import uuid4
 
 import pytest
 
-from cim_domain import Aggregate, Domain, ModelError, Process, Projection
-
-HEADER = """\
-from typing import Self
-from attrs import evolve, frozen
-from cim_domain import *
-from cim_domain import Metadata
-"""
-
-SOUND = """
-class Open(Command, type="door.open"):
-    name: str
-
-class Opened(Event, type="door.opened"):
-    name: str
-
-@frozen
-class Door(Aggregate, key="name"):
-    open: bool = False
-
-    @decides
-    def decide_open(self, command: Open) -> Opened:
-        return Opened(name=command.name)
-
-    @evolves
-    def was_opened(self, event: Opened) -> Self:
-        return evolve(self, open=True)
-"""
-
-READ = """
-class DoorView(View, name="door_view", indexed=("name",)):
-    name: str
-
-class GetDoor(Query, type="door.get", aliases=("gate.get",)):
-    name: str
-
-class Doors(Projection):
-    @projects
-    def opened(self, view: DoorView | None, event: Opened) -> DoorView:
-        return DoorView(name=event.name)
-
-    @answers
-    async def get(self, query: GetDoor, views: Views) -> DoorView | None:
-        return await views.first(DoorView, name=query.name)
-
-class Doorman(Process):
-    @reacts
-    async def opened(self, event: Opened) -> Open | None:
-        return None
-"""
-
-Load = Callable[[str], ModuleType]
+from cim_domain import Domain, ModelError
+from tests.cim_domain.model.models import READ, SOUND, Load, compose, load_model, without
 
 
 @pytest.fixture(params=["", "from __future__ import annotations\n"], ids=["plain", "future"])
 def load(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Load]:
     """Makes a module of some code and imports it."""
-    names = []
-
-    def made(code: str) -> ModuleType:
-        name = f"doors_{uuid4().hex}"
-        file = tmp_path / f"{name}.py"
-        file.write_text(request.param + HEADER + code)
-        spec = importlib.util.spec_from_file_location(name, file)
-        assert spec is not None
-        assert spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[name] = module
-        names.append(name)
-        spec.loader.exec_module(module)
-        return module
-
-    yield made
-    for name in names:
-        del sys.modules[name]
-
-
-def compose(module: ModuleType) -> Domain:
-    """The domain of all that a module defines."""
-    own = [
-        value
-        for value in vars(module).values()
-        if isinstance(value, type) and value.__module__ == module.__name__
-    ]
-    return Domain(
-        "house",
-        aggregates=[one for one in own if issubclass(one, Aggregate)],
-        projections=[one() for one in own if issubclass(one, Projection)],
-        processes=[one() for one in own if issubclass(one, Process)],
-    )
+    before = set(sys.modules)
+    yield lambda code: load_model(tmp_path, code, request.param)
+    for name in set(sys.modules) - before:
+        if name.startswith("doors_"):
+            del sys.modules[name]
 
 
 def test_a_sound_model_is_read(load: Load) -> None:
@@ -139,11 +58,6 @@ class Door(Hinged, Aggregate, key="name"):
 """)
     )
     assert set(domain.commands) == {"door.open", "door.shut"}
-
-
-def without(text: str, part: str, instead: str = "") -> str:
-    assert part in text, part
-    return text.replace(part, instead)
 
 
 DECIDE = """    @decides
