@@ -222,3 +222,74 @@ def test_a_projection_that_wants_arguments_is_told(write):
     write({"aggregates/wanting/thing.py": THING, "projections/wanting/things.py": wants})
     with pytest.raises(LoadError, match=r"Things \(.*without arguments.*'size'"):
         Domain.find("wanting")
+
+
+@pytest.mark.parametrize(
+    "file", ["test_thing.py", "deep/thing_test.py", "scripts/load.py", "tests/thing.py"]
+)
+def test_tests_and_scripts_are_not_imported(write, file):
+    write(
+        {
+            "aggregates/yard/thing.py": THING,
+            f"aggregates/yard/{file}": "raise RuntimeError('no part of it')",
+            f"projections/yard/{file}": "raise RuntimeError('no part of it')",
+        }
+    )
+    assert set(Domain.find("yard").aggregates) == {"thing"}
+
+
+def test_bases_are_not_found(write):
+    write(
+        {
+            "aggregates/bases/thing.py": THING,
+            "projections/bases/things.py": VIEW.format(name="bases")
+            + """
+import abc
+from cim_domain import Event
+
+class _Wanting(Projection):
+    def __init__(self, size: int) -> None: ...
+
+class Wanting(Projection, abc.ABC):
+    @abc.abstractmethod
+    def size(self) -> int: ...
+
+class Shared(Event):
+    at: int
+""",
+        }
+    )
+    assert set(Domain.find("bases").projections) == {"things"}
+
+
+def test_all_mistakes_of_all_modules_are_told_at_once(write):
+    wrong = "\nfrom cim_domain import Command\nclass Odd(Command, typ='odd.do'):\n    json: str\n"
+    write(
+        {
+            "aggregates/many/thing.py": THING.replace('key="name"', 'key="nam"'),
+            "aggregates/many/messages.py": wrong,
+            "projections/many/things.py": VIEW.format(name="many")
+            + "\nclass Empty(Projection): pass\n",
+        }
+    )
+    with pytest.raises(ModelError) as raised:
+        Domain.find("many")
+    words = ["'nam'", "typ=", "'json'", "Empty"]
+    assert [sum(word in line for line in raised.value.mistakes) for word in words] == [1] * 4
+
+
+def test_every_module_that_cannot_be_imported_is_told(write):
+    write(
+        {
+            "aggregates/broken/thing.py": THING,
+            "aggregates/broken/other.py": "import nowhere_at_all\n",
+            "projections/broken/things.py": "1 +\n",
+        }
+    )
+    with pytest.raises(LoadError) as raised:
+        Domain.find("broken")
+    assert raised.value.code == "import_failed"
+    assert [line.split()[0] for line in raised.value.mistakes] == [
+        "aggregates.broken.other",
+        "projections.broken.things",
+    ]
