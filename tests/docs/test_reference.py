@@ -4,13 +4,17 @@ import ast
 import json
 import re
 from collections.abc import Iterator
+from datetime import date, datetime
+from enum import IntEnum
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 from pydantic import BaseModel, SecretStr
 
 from cim_domain import Domain
 from cim_domain.identity import aggregate_id
+from cim_domain.model.keys import key_text
 from cim_domain.nats.config.settings import NatsSettings, ServerUrl
 from cim_domain.partition import partition_of
 from cim_domain.service.settings import ServiceSettings
@@ -138,6 +142,32 @@ def test_the_vectors_of_identity_are_the_kits() -> None:
             seen.add(aggregate)
             assert partition == [str(partition_of(aggregate, identifier, 16))]
     assert seen == set(Domain.find("nix").aggregates)
+
+
+KEYS = [
+    "Zürich-1",
+    "",
+    1007,
+    True,
+    UUID("6F3C1D9A-6C1E-4F55-9F57-0F6F3C1D9A00"),
+    IntEnum("Floor", {"GROUND": 0}).GROUND,
+    date(2026, 3, 1),
+    datetime.fromisoformat("2026-03-01T13:00:00+01:00"),
+    datetime.fromisoformat("2026-03-01T07:00:00.0-05:00"),
+]
+
+
+def test_the_vectors_of_keys_are_the_kits() -> None:
+    found = [
+        row
+        for heading, row in under_headings(DOCS / "wire-contract.md")
+        if heading == "Identity" and len(row) == 5 and row[0] not in {"type", "---"}
+    ]
+    assert len(found) == len(KEYS)
+    for value, (*_, text, identifier) in zip(KEYS, found, strict=True):
+        written = "" if text == "(nothing)" else text
+        assert key_text(value) == written
+        assert aggregate_id("shop", None, "order", [written]) == identifier
 
 
 def test_every_promise_names_a_test_that_is_there() -> None:
