@@ -241,3 +241,27 @@ def python(code: str, *, directory: Path) -> subprocess.CompletedProcess[str]:
         [sys.executable, "-c", code],
         cwd=directory, env=clean_environment(), capture_output=True, text=True, check=False,
     )  # fmt: skip
+
+
+def test_all_mistakes_of_a_model_are_told_and_a_list_in_json(run_in, tmp_path):
+    wrong = STOCK.replace('key="number"', 'key="nr"').replace("added: bool = False", "added: bool")
+    assert wrong != STOCK
+    write(tmp_path, "acme/wrong.py", wrong)
+    ran = run_in(tmp_path, "state", "acme.wrong:inventory", "part", "7", "--json")
+    assert ran.code == 2
+    error = ran.document["error"]
+    assert error["code"] == "usage"
+    found = error["details"]["mistakes"]
+    assert [word in line for word, line in zip(("default", "'nr'"), found, strict=True)] == [
+        True
+    ] * 2
+    assert error["message"].splitlines()[1:] == found
+    for line in found:
+        assert line in ran.err
+
+
+def test_what_cannot_be_loaded_is_a_list_in_json_too(run_in, tmp_path):
+    ran = run_in(tmp_path, "state", "acme_nowhere:domain", "part", "7", "--json")
+    error = ran.document["error"]
+    assert (ran.code, error["code"]) == (2, "module_not_found")
+    assert error["details"]["mistakes"] == [error["message"]]
