@@ -31,14 +31,14 @@ from cim_domain.model.metadata import Metadata
 from cim_domain.model.mistakes import (
     Mistakes,
     begin,
+    chosen_name,
     keep_names,
     names,
     note,
     noted,
     only_known,
-    optional_text,
 )
-from cim_domain.model.naming import declared_beside, snake_case
+from cim_domain.model.naming import declared_beside
 from cim_domain.model.source_location import where
 from cim_domain.model.states import state_problems
 from cim_domain.model.subjects import require_name
@@ -73,7 +73,7 @@ class Aggregate:
         super().__init_subclass__(**only_known(cls, kwargs, ("key", "name", "snapshot_version")))
         if first:
             keep_names(cls, Aggregate, _KEYWORDS)
-            cls.aggregate_name = optional_text(cls, "name", name) or snake_case(cls.__name__)
+            cls.aggregate_name = chosen_name(cls, name)
             cls.aggregate_key = names(cls, "key", key) or cls.aggregate_key
             given: object = snapshot_version
             if not isinstance(given, int | str | None):

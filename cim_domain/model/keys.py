@@ -47,6 +47,8 @@ def key_text(value: Any) -> str:
 
     None has no text; nor has a time without its offset, which would be another instant elsewhere.
     """
+    if type(value) is str and value.isascii():  # nearly all, and every command waits for it
+        return value
     if isinstance(value, Enum):
         return key_text(value.value)
     if isinstance(value, str):

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import Any, ClassVar, get_origin
 
 from cim_domain.errors import LoadError, ModelError
-from cim_domain.model.naming import near
+from cim_domain.model.naming import near, snake_case
 from cim_domain.model.source_location import where
 
 NOTED = "__cim_mistakes__"
@@ -118,6 +118,12 @@ def whole(cls: type, what: str, value: object, least: int = 1) -> int:
     return least
 
 
+def chosen_name(cls: type, name: object) -> str:
+    """The name in a class keyword; without one, the class's own in lower snake case."""
+    said = optional_text(cls, "name", name)
+    return snake_case(cls.__name__) if said is None else said
+
+
 def optional_text(cls: type, what: str, value: object) -> str | None:
     """The value of a class keyword that is text or left out; noted where it is neither."""
     if value is None or isinstance(value, str):
@@ -152,7 +158,10 @@ def only_known(cls: type, given: Mapping[str, Any], known: Iterable[str]) -> Map
 def _somebody_else_takes_them(cls: type) -> bool:
     """Whether a base that comes after the kit's has keywords of its own."""
     kits = [place for place, base in enumerate(cls.__mro__) if base.__module__.startswith(_KIT)]
-    return any("__init_subclass__" in base.__dict__ for base in cls.__mro__[kits[-1] + 1 : -1])
+    others = cls.__mro__[kits[-1] + 1 : -1]
+    return any(
+        "__init_subclass__" in base.__dict__ and base.__module__ != "typing" for base in others
+    )
 
 
 def keep_names(cls: type, base: type, instead: Mapping[str, str]) -> None:

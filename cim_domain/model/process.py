@@ -21,13 +21,12 @@ from cim_domain.model.metadata import Recorded
 from cim_domain.model.mistakes import (
     Mistakes,
     begin,
+    chosen_name,
     keep_names,
     note,
     only_known,
-    optional_text,
     whole,
 )
-from cim_domain.model.naming import snake_case
 from cim_domain.model.source_location import where
 from cim_domain.model.subjects import require_name
 
@@ -57,7 +56,7 @@ class Process:
         begin(cls)
         super().__init_subclass__(**only_known(cls, kwargs, ("name", "history", "concurrency")))
         keep_names(cls, Process, _KEYWORDS)
-        cls.process_name = optional_text(cls, "name", name) or snake_case(cls.__name__)
+        cls.process_name = chosen_name(cls, name)
         cls.process_history = history is True
         if history not in (True, False):
             note(cls, f"history {history!r} is neither True nor False")

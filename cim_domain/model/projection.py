@@ -32,13 +32,12 @@ from cim_domain.model.metadata import Metadata
 from cim_domain.model.mistakes import (
     Mistakes,
     begin,
+    chosen_name,
     keep_names,
     noted,
     only_known,
-    optional_text,
     whole,
 )
-from cim_domain.model.naming import snake_case
 from cim_domain.model.source_location import where
 from cim_domain.model.subjects import require_name
 from cim_domain.model.view import View, Views
@@ -66,7 +65,7 @@ class Projection:
         begin(cls)
         super().__init_subclass__(**only_known(cls, kwargs, ("name", "version")))
         keep_names(cls, Projection, _KEYWORDS)
-        cls.projection_name = optional_text(cls, "name", name) or snake_case(cls.__name__)
+        cls.projection_name = chosen_name(cls, name)
         cls.projection_version = whole(cls, "version", version)
 
 

@@ -12,8 +12,8 @@ from typing import Any, ClassVar, Generic, Protocol, TypeVar
 from pydantic import BaseModel, ConfigDict
 
 from cim_domain.model.field_types import column_type, is_text
-from cim_domain.model.mistakes import begin, keep_names, names, note, only_known, optional_text
-from cim_domain.model.naming import near, snake_case
+from cim_domain.model.mistakes import begin, chosen_name, keep_names, names, note, only_known
+from cim_domain.model.naming import near
 
 Scalar = str | int | float | bool | None
 """What a view may be filtered by. Enums count by their value, times as RFC 3339 text in UTC."""
@@ -57,7 +57,7 @@ class View(BaseModel):
         begin(cls)
         super().__init_subclass__(**only_known(cls, kwargs, ("name", "indexed", "searched")))
         keep_names(cls, View, _KEYWORDS)
-        cls.view_name = optional_text(cls, "name", name) or snake_case(cls.__name__)
+        cls.view_name = chosen_name(cls, name)
         cls.indexed = names(cls, "indexed", indexed) or cls.indexed
         cls.searched = names(cls, "searched", searched) or cls.searched
 

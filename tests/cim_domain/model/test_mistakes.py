@@ -55,6 +55,14 @@ MISTAKES = {
     "concurrency None": (process("concurrency=None"), ["Doorman", "concurrency None"]),
     "history as text": (process("history='no'"), ["Doorman", "history 'no'"]),
     "a process's name that is a number": (process("name=5"), ["Doorman", "name 5"]),
+    "a process's name that is empty": (process("name=''"), ["Doorman", "''"]),
+    "a view's keyword beside its parameters": (
+        SOUND
+        + "from typing import Generic, TypeVar\nT = TypeVar('T')\n"
+        + "class Shelf(View, Generic[T], indxed='x'):\n    x: T\n"
+        + READ,
+        ["Shelf", "indxed="],
+    ),
     "a projection's version as text": (projection("version='2'"), ["Doors", "version '2'"]),
     "a projection's version None": (projection("version=None"), ["Doors", "version None"]),
     "an event's version as text": (
