@@ -9,8 +9,10 @@ from uuid import UUID
 import pytest
 
 from cim_domain import Invalid, ModelError
-from cim_domain.identity import aggregate_id
+from cim_domain.commands.decoding import command_metadata, read_command
+from cim_domain.identity import aggregate_id, fresh_id
 from cim_domain.model.keys import canonical_text, key_text
+from cim_domain.model.metadata import utc_now
 from cim_domain.testing import Scenario
 from tests.cim_domain.model.models import SOUND, Load, compose, load_model, without
 
@@ -193,3 +195,12 @@ def test_the_parts_of_a_key_that_somebody_writes_are_as_many_as_it_has(load):
     assert model.key_from(["007"]) == ("7",)
     with pytest.raises(ValueError, match="expected 1 part"):
         model.key_from(["1", "2"])
+
+
+def test_what_a_client_sends_and_is_no_key_is_answered_invalid(load):
+    domain = compose(load(keyed("dt.datetime")))
+    metadata = command_metadata("door.open", {}, fresh_id, utc_now)
+    with pytest.raises(Invalid, match=r"door\.open: name: a time needs") as caught:
+        read_command(domain, metadata, {}, b'{"name": "2026-03-01T12:00:00"}')
+    assert caught.value.details["fields"][0]["path"] == "name"
+    read_command(domain, metadata, {}, b'{"name": "2026-03-01T12:00:00Z"}')
