@@ -24,8 +24,8 @@ from typing import Any, ClassVar, TypeVar
 from attrs import evolve, frozen
 
 from cim_domain.errors import Invalid
+from cim_domain.model.fields.keys import ALLOWED, canonical_text, key_text, key_type
 from cim_domain.model.handlers import Handler, mark, mentioned, misplaced, one_for_each
-from cim_domain.model.keys import ALLOWED, canonical_text, key_text, key_type
 from cim_domain.model.messages import Command, Event
 from cim_domain.model.metadata import Metadata
 from cim_domain.model.mistakes import (

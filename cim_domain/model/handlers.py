@@ -11,7 +11,7 @@ from typing import Any, TypeVar, get_args, get_type_hints
 from attrs import frozen
 
 from cim_domain.errors import ModelError
-from cim_domain.model.field_types import parts
+from cim_domain.model.fields.types import parts
 from cim_domain.model.messages import Message
 from cim_domain.model.metadata import Metadata
 from cim_domain.model.mistakes import Mistakes

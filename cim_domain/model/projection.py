@@ -25,7 +25,7 @@ from pydantic import TypeAdapter
 from pydantic.errors import PydanticUserError
 
 from cim_domain.errors import ModelError
-from cim_domain.model.field_types import parts
+from cim_domain.model.fields.types import parts
 from cim_domain.model.handlers import Handler, handlers, mark, misplaced
 from cim_domain.model.messages import Event, Query
 from cim_domain.model.metadata import Metadata

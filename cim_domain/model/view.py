@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
-from cim_domain.model.field_types import column_type, is_text
+from cim_domain.model.fields.types import column_type, is_text
 from cim_domain.model.mistakes import begin, chosen_name, keep_names, names, note, only_known
 from cim_domain.model.naming import near
 

@@ -13,7 +13,7 @@ from math import isfinite
 from typing import Any
 from uuid import UUID
 
-from cim_domain.model.field_types import column_type, has_enum
+from cim_domain.model.fields.types import column_type, has_enum
 
 Value = str | int | float | None
 """What stands in a column."""

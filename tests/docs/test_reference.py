@@ -14,7 +14,7 @@ from pydantic import BaseModel, SecretStr
 
 from cim_domain import Domain
 from cim_domain.identity import aggregate_id
-from cim_domain.model.keys import key_text
+from cim_domain.model.fields.keys import key_text
 from cim_domain.nats.config.settings import NatsSettings, ServerUrl
 from cim_domain.partition import partition_of
 from cim_domain.service.settings import ServiceSettings

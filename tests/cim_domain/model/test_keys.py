@@ -11,7 +11,7 @@ import pytest
 from cim_domain import Invalid, ModelError
 from cim_domain.commands.decoding import command_metadata, read_command
 from cim_domain.identity import aggregate_id, fresh_id
-from cim_domain.model.keys import canonical_text, key_text
+from cim_domain.model.fields.keys import canonical_text, key_text
 from cim_domain.model.metadata import utc_now
 from cim_domain.testing import Scenario
 from tests.cim_domain.model.models import SOUND, Load, compose, load_model, without

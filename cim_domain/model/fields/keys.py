@@ -13,7 +13,7 @@ from uuid import UUID
 import pydantic
 from pydantic import TypeAdapter, ValidationError
 
-from cim_domain.model.field_types import leaves, may_be_none
+from cim_domain.model.fields.types import leaves, may_be_none
 
 _TYPES: tuple[type, ...] = (str, bool, int, UUID, datetime, date)
 """What a key can be; what is a kind of another one stands before it."""
