@@ -14,8 +14,11 @@ from benchmarks.stage import DOMAIN, LARGE, SMALL, Stage, connected
 from benchmarks.throughput import IN_FLIGHT
 from cim_domain import Domain
 from cim_domain.nats.config.settings import load_settings
+from cim_domain.nats.connection.link import Link
 from cim_domain.service.adapters import open_views
 from cim_domain.service.settings import ServiceSettings
+from cim_domain.store.jetstream import JetStreamEvents
+from cim_domain.views.port import Checkpoint
 
 GROWTH = Aim("11", "commands/s with 1,000,000 events stored ÷ with 10,000", at_least(0.9))
 MEMORY = Aim(
@@ -34,7 +37,7 @@ async def growth(stage: Stage) -> list[Row]:
         url = await stack.enter_async_context(stage.server(filled.directory))
         for histories in (filled.large, filled.small):
             views = stage.new_directory("views")
-            await _skip_to_the_end(views, histories)
+            await _skip_to_the_end(url, views, histories)
             service = stage.service(url, prefix=histories.subjects.prefix, directory=views)
             await stack.enter_async_context(service)
         client = await stack.enter_async_context(connected(url))
@@ -71,13 +74,18 @@ def _creates(create: Callable[[bytes], Awaitable[None]], group: str, number: int
     return [partial(create, create_flake(f"/srv/grown-{group}-{place}")) for place in range(number)]
 
 
-async def _skip_to_the_end(directory: Path, histories: Histories) -> None:
+async def _skip_to_the_end(url: str, directory: Path, histories: Histories) -> None:
     """Have the views begin behind what fills the log: reading that is not what is measured."""
     domain = Domain.find(DOMAIN)
-    database = open_views(ServiceSettings(), load_settings(data_directory=directory), domain)
+    nats = load_settings(data_directory=directory)
+    link = await Link.open(nats, name="skipping", url=url)
+    log = JetStreamEvents(link, histories.subjects)
+    database = open_views(ServiceSettings(), nats, domain, await log.identity())
     try:
+        end = Checkpoint(histories.events, await log.event_at(histories.events) or "")
         for model in domain.projections.values():
             views = await database.open(model)
-            await views.commit((), expected=0, checkpoint=histories.events)
+            await views.commit((), expected=0, checkpoint=end)
     finally:
         await database.close()
+        await link.drain()

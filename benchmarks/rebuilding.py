@@ -42,14 +42,15 @@ async def main(url: str, kind: str, directory: str) -> int:
 async def _rebuild(url: str, views: str, directory: Path) -> tuple[int, float]:
     domain = Domain.find(SUBJECTS.domain)
     nats_settings = load_settings(data_directory=directory)
-    database = open_views(load_service_settings(views=views), nats_settings, domain)
     link = await Link.open(nats_settings, name="rebuilding", url=url)
+    log = JetStreamEvents(link, SUBJECTS)
+    settings = load_service_settings(views=views)
+    database = open_views(settings, nats_settings, domain, await log.identity())
     try:
         letters: DeadLetters = StreamDeadLetters(
             link, SUBJECTS.dead_letter_stream, SUBJECTS.dead_letter_root
         )
         model = domain.projections[PROJECTION]
-        log = JetStreamEvents(link, SUBJECTS)
         runner = ProjectionRunner(domain, model, log, database, letters, SUBJECTS)
         # The first generation is live from the start; what is measured is built beside it.
         await database.open(model)

@@ -30,7 +30,8 @@ from cim_domain.errors import (
     RequestError,
     Unavailable,
 )
-from cim_domain.model.domain import RESERVED, Domain
+from cim_domain.model.cross_checks import RESERVED
+from cim_domain.model.domain import Domain
 from cim_domain.model.metadata import Clock, Metadata, utc_now
 from cim_domain.model.subjects import Subjects
 from cim_domain.nats.connection.link import Link

@@ -22,11 +22,8 @@ from cim_domain.commands.processed_commands import Chunk, ProcessedCommands
 from cim_domain.commands.repository import LoadedAggregate, Repository
 from cim_domain.errors import CimError, RequestError
 from cim_domain.model.aggregate import AggregateModel
-from cim_domain.nats.connection.link import Link
 from cim_domain.nats.jetstream.buckets import Bucket
-from cim_domain.nats.jetstream.direct import get_range
 from cim_domain.store.port import Position
-from cim_domain.wire.codec import EVENT_ID
 
 logger = logging.getLogger("cim_domain.commands.snapshots")
 
@@ -76,16 +73,6 @@ class BucketSnapshots:
     async def put(self, aggregate: str, aggregate_id: str, data: bytes) -> None:
         """See `Snapshots.put`."""
         await self._bucket.put(f"{aggregate}.{aggregate_id}", data)
-
-
-def event_at(link: Link, stream: str, timeout: float = 2.0) -> EventAt:
-    """For the log that a stream is; asks whichever replica, within `timeout` seconds."""
-
-    async def ask(sequence: int) -> str | None:
-        found = await get_range(link.requests, stream, start=sequence, limit=1, timeout=timeout)
-        return found[0].headers.get(EVENT_ID) if found and found[0].sequence == sequence else None
-
-    return ask
 
 
 class SnapshottingRepository:

@@ -5,7 +5,7 @@ from contextlib import suppress
 
 from attrs import frozen
 
-from cim_domain.errors import Unavailable
+from cim_domain.errors import RequestError, Unavailable
 from cim_domain.model.projection import ProjectionModel
 from cim_domain.model.view import Views
 from cim_domain.projections.progress import Progress, still_behind
@@ -39,6 +39,8 @@ class ReadableViews:
         self.reads: ViewStore | None = None
         """Those, or another version's that look the same; None: nothing can be read."""
         self._ready = asyncio.Event()
+        self.refusal: RequestError | None = None
+        """Why nothing is read from them now: another log has come into the place of theirs."""
 
     @property
     def own(self) -> bool:
@@ -63,6 +65,8 @@ class ReadableViews:
 
         Raises `Unavailable` (``rebuilding``) while they are being built.
         """
+        if self.refusal is not None:
+            raise self.refusal
         if self.reads is None or not self.own:
             raise self._rebuilding()
         return self.reads.reader(organization_id)
@@ -72,6 +76,8 @@ class ReadableViews:
     ) -> Reading:
         """See `ProjectionRunner.reading`."""
         end = _now() + seconds
+        if self.refusal is not None:
+            raise self.refusal
         if self.reads is not None and not self.own:
             return await self._reading_stand_in(organization_id, min_sequence, seconds)
         if self._progress.position < min_sequence:
@@ -93,7 +99,7 @@ class ReadableViews:
         while self.reads is not None and not self.own:
             stand_in = self.reads
             try:
-                sequence = await stand_in.checkpoint()
+                sequence = (await stand_in.checkpoint()).sequence
             except Superseded:
                 found = await self._database.stand_in(self._model)
                 if self.reads is stand_in:

@@ -49,6 +49,9 @@ or have moved them, and whether it is to be stored how far they are read."""
 STOPPING = 5.0
 """Seconds for what is under way when it is to stop, and for storing the checkpoint then."""
 
+_NOT_THE_LOG = ("other_log", "another_log", "log_missing")
+"""The codes of the errors that say that what is at hand is not the log of these views."""
+
 _RETRY = Backoff(first_delay=0.1, ceiling=5)
 
 
@@ -149,9 +152,14 @@ class ProjectionRunner:
 
     async def open(self) -> None:
         """Open the views. Raises `ConfigurationError` and `Unavailable`."""
-        views = await self._database.open(self._model)
-        stand_in = None if views.live else await self._database.stand_in(self._model)
-        await self._begin(views, stand_in)
+        while not await self._is_of_log(views := await self._database.open(self._model)):
+            logger.warning(
+                "projection %s: its views have read events that are not in the log, which was"
+                " brought back from an older copy; they are built anew",
+                self._model.name,
+            )
+            await self._database.abandon(views)
+        await self._begin(views, await self._stand_in(views))
         self._replaced = False
         self._opened.set()
         self._opened = asyncio.Event()
@@ -212,6 +220,8 @@ class ProjectionRunner:
             except RequestError as error:
                 level = logging.DEBUG if error.message == self._error else logging.WARNING
                 logger.log(level, "projection %s waits: %s", self._model.name, error.message)
+                if error.code in _NOT_THE_LOG:
+                    self._readable.refusal = error
                 await self._wait(error.message)
             except Poison as poison:
                 self._state, self._error = RunnerState.STOPPED, poison.error.message
@@ -244,11 +254,20 @@ class ProjectionRunner:
         if self._readable.writes is not None:
             await self._writer.save(self._readable.writes)
 
+    async def _stand_in(self, views: ViewStore) -> ViewStore | None:
+        """Those that queries read meanwhile, where these are being built."""
+        found = None if views.live else await self._database.stand_in(self._model)
+        return found if found is not None and await self._is_of_log(found) else None
+
+    async def _is_of_log(self, views: ViewStore) -> bool:
+        """Whether the log has the last event that the views have taken in, at its place."""
+        sequence, event_id = await views.checkpoint()
+        return sequence == 0 or await self._log.event_at(sequence) == event_id
+
     async def _begin(self, views: ViewStore, stand_in: ViewStore | None) -> None:
         checkpoint = await views.checkpoint()
-        # Stores made for an earlier port do not say.
-        complete = getattr(views, "complete", views.live and checkpoint > 0)
-        head = 0 if complete else await self._end_of_log(checkpoint)
+        complete = views.complete
+        head = 0 if complete else await self._end_of_log(checkpoint.sequence)
         # At once, so that no query meets views with the position of others.
         self._readable.open(views, views if complete else stand_in)
         self._writer.start_at(checkpoint)
@@ -272,7 +291,7 @@ class ProjectionRunner:
         while not (self._ending or self._standstill.asked):
             await self._woken(LOOK_EVERY)
             try:
-                stored = 0 if views is None else await views.checkpoint()
+                stored = 0 if views is None else (await views.checkpoint()).sequence
             except Superseded:
                 self._replaced = True
             except CimError as error:
@@ -326,6 +345,7 @@ class ProjectionRunner:
                 else:
                     await self._writer.look(views)
                 await self._complete(views)
+                self._readable.refusal = None
                 behind = self._progress.behind
                 self._state = RunnerState.CATCHING_UP if behind else RunnerState.LIVE
                 self._error = None

@@ -19,7 +19,7 @@ from cim_domain.projections.progress import Progress
 from cim_domain.projections.row_changes import Batch, Step, rows_of, step_of
 from cim_domain.projections.status import OnPoison
 from cim_domain.views.layout import UNFIT
-from cim_domain.views.port import Change, CheckpointMoved, Superseded, ViewStore
+from cim_domain.views.port import START, Change, Checkpoint, CheckpointMoved, Superseded, ViewStore
 from cim_domain.wire.codec import event_headers
 
 logger = logging.getLogger("cim_domain.projections")
@@ -62,6 +62,8 @@ class ViewWriter:
             event.message_type: projectors for event, projectors in model.events.items()
         }
         self._checkpoint = 0
+        self._read_to = START
+        """The last event that was read; the progress may be further where others were."""
         self._stored_at = 0.0
         self._seen_at = 0
 
@@ -70,10 +72,11 @@ class ViewWriter:
         """The one that the views have, as far as is known."""
         return self._checkpoint
 
-    def start_at(self, checkpoint: int) -> None:
+    def start_at(self, checkpoint: Checkpoint) -> None:
         """Begin with views that have this checkpoint."""
-        self._store_at(checkpoint)
-        self._progress.start_at(checkpoint)
+        self._store_at(checkpoint.sequence)
+        self._read_to = checkpoint
+        self._progress.start_at(checkpoint.sequence)
 
     async def reread_checkpoint(self, views: ViewStore) -> None:
         """Go on from where another instance has brought these views.
@@ -82,10 +85,13 @@ class ViewWriter:
         has taken its place: what they had taken in behind that is to be read again.
         """
         checkpoint = await views.checkpoint()
-        if checkpoint < self._checkpoint:
-            raise Superseded(f"the views {self._model.name!r} have gone back to {checkpoint}")
-        self._checkpoint = checkpoint
-        self._progress.move_to(checkpoint)
+        sequence = checkpoint.sequence
+        if sequence < self._checkpoint:
+            raise Superseded(f"the views {self._model.name!r} have gone back to {sequence}")
+        self._checkpoint = sequence
+        if sequence > self._read_to.sequence:
+            self._read_to = checkpoint
+        self._progress.move_to(sequence)
 
     async def look(self, views: ViewStore) -> None:
         """See where the views are, and store how far they are read once nothing comes any more.
@@ -99,8 +105,8 @@ class ViewWriter:
 
     async def save(self, views: ViewStore) -> None:
         """Store the checkpoint, where it has moved over events that changed no view."""
-        if self._progress.position > self._checkpoint:
-            await self._commit(views, (), self._progress.position)
+        if self._read_to.sequence > self._checkpoint:
+            await self._commit(views, (), self._read_to)
 
     async def take_in(self, views: ViewStore, records: Sequence[EventRecord]) -> None:
         """Change the views on those of the events that they have not taken in.
@@ -135,7 +141,7 @@ class ViewWriter:
                 await self._project(views, records[: len(records) // 2])
                 return
             poison = Poison(records[0], _cannot_project(self._model, records[0], error))
-        self._progress.move_to(_end(records, poison))
+        self._move_to(self._end(records, poison))
         if poison and isinstance(poison.error, Outdated):
             # Code that knows it may have moved these views over it.
             await self.reread_checkpoint(views)
@@ -160,8 +166,8 @@ class ViewWriter:
             except Exception as error:  # noqa: BLE001 - the model's mistake, at this event alone
                 poison = Poison(step.record, _cannot_project(self._model, step.record, error))
                 break
-        changes, end = batch.changes(), _end(records, poison)
-        if changes or end - self._checkpoint >= IDLE_CHECKPOINT or self._is_due():
+        changes, end = batch.changes(), self._end(records, poison)
+        if changes or end.sequence - self._checkpoint >= IDLE_CHECKPOINT or self._is_due():
             await self._commit(views, changes, end)
         return poison
 
@@ -181,13 +187,25 @@ class ViewWriter:
                 return steps, Poison(record, _cannot_project(self._model, record, error))
         return steps, None
 
-    async def _commit(self, views: ViewStore, changes: Sequence[Change], end: int) -> None:
+    async def _commit(self, views: ViewStore, changes: Sequence[Change], end: Checkpoint) -> None:
         await views.commit(changes, expected=self._checkpoint, checkpoint=end)
-        self._store_at(end)
+        self._store_at(end.sequence)
 
     def _store_at(self, checkpoint: int) -> None:
         self._checkpoint = checkpoint
         self._stored_at = asyncio.get_running_loop().time()
+
+    def _move_to(self, end: Checkpoint) -> None:
+        self._read_to = max(self._read_to, end)
+        self._progress.move_to(end.sequence)
+
+    def _end(self, records: Sequence[EventRecord], poison: Poison | None) -> Checkpoint:
+        """The last event that is taken in."""
+        if poison is None:
+            return _at(records[-1])
+        before = poison.record.metadata.sequence
+        taken = [one for one in records if one.metadata.sequence < before]
+        return _at(taken[-1]) if taken else self._read_to
 
     def _is_due(self) -> bool:
         return asyncio.get_running_loop().time() - self._stored_at >= IDLE_SECONDS
@@ -208,20 +226,19 @@ class ViewWriter:
             raise poison
 
     async def _skip(self, views: ViewStore, poison: Poison) -> None:
-        sequence = poison.record.metadata.sequence
+        event = _at(poison.record)
         try:
-            await views.skip(sequence, expected=self._checkpoint)
+            await views.skip(event, expected=self._checkpoint)
         except CheckpointMoved:
             await self.reread_checkpoint(views)
             return
-        self._store_at(sequence)
-        self._progress.move_to(sequence)
+        self._store_at(event.sequence)
+        self._move_to(event)
         logger.error("projection %s skips: %s", self._model.name, poison.error.message)
 
 
-def _end(records: Sequence[EventRecord], poison: Poison | None) -> int:
-    """The sequence of the last event that is taken in."""
-    return poison.record.metadata.sequence - 1 if poison else records[-1].metadata.sequence
+def _at(record: EventRecord) -> Checkpoint:
+    return Checkpoint(record.metadata.sequence, record.metadata.message_id)
 
 
 def _is_unfit(error: CimError) -> bool:

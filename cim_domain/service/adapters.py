@@ -18,7 +18,7 @@ from cim_domain.nats.config.settings import NatsSettings
 from cim_domain.nats.connection.link import Link
 from cim_domain.service.settings import ServiceSettings
 from cim_domain.store.jetstream import JetStreamEvents, Patience
-from cim_domain.store.port import EventStore
+from cim_domain.store.port import EventStore, LogIdentity
 from cim_domain.views.memory.database import MemoryViews
 from cim_domain.views.port import ViewDatabase
 from cim_domain.views.sql.database import SqlViews
@@ -29,8 +29,13 @@ def open_events(link: Link, subjects: Subjects, settings: ServiceSettings) -> Ev
     return JetStreamEvents(link, subjects, Patience(budget=settings.store_patience))
 
 
-def open_views(settings: ServiceSettings, nats: NatsSettings, domain: Domain) -> ViewDatabase:
-    """The database that the settings name. Nothing is opened yet, save a missing directory made."""
+def open_views(
+    settings: ServiceSettings, nats: NatsSettings, domain: Domain, log: LogIdentity
+) -> ViewDatabase:
+    """The database that the settings name, with the views of this log.
+
+    Nothing is opened yet, save a missing directory made.
+    """
     views = settings.views.get_secret_value()
     if views == "memory":
         return MemoryViews()
@@ -43,10 +48,10 @@ def open_views(settings: ServiceSettings, nats: NatsSettings, domain: Domain) ->
                 f"NATS_DATA_DIRECTORY (nats.data_directory): {directory} cannot be made"
                 f" ({error.strerror}); name a directory that this user may write"
             ) from error
-        return SqlViews.sqlite(sqlite_views_path(nats, domain.name), domain.name)
+        return SqlViews.sqlite(sqlite_views_path(nats, domain.name), domain.name, log.log_id)
     if views.startswith(("postgresql://", "postgresql+psycopg://")):
         url = "postgresql+psycopg://" + views.partition("://")[2]
-        return SqlViews.postgresql(url, domain.name)
+        return SqlViews.postgresql(url, domain.name, log.log_id)
     raise ConfigurationError(
         "CIM_DOMAIN_VIEWS (service.views): expected sqlite, memory or a URL postgresql://..."
     )
@@ -54,7 +59,8 @@ def open_views(settings: ServiceSettings, nats: NatsSettings, domain: Domain) ->
 
 def sqlite_views_path(nats: NatsSettings, domain: str) -> Path:
     """The file in which the views of a domain are, where they are in SQLite."""
-    return nats.data_directory / f"{domain}-views.sqlite3"
+    prefix = f"{nats.subject_prefix}-" if nats.subject_prefix else ""
+    return nats.data_directory / f"{prefix}{domain}-views.sqlite3"
 
 
 @frozen
@@ -62,5 +68,5 @@ class Adapters:
     """How a service opens what it stands on."""
 
     events: Callable[[Link, Subjects, ServiceSettings], EventStore] = open_events
-    views: Callable[[ServiceSettings, NatsSettings, Domain], ViewDatabase] = open_views
+    views: Callable[[ServiceSettings, NatsSettings, Domain, LogIdentity], ViewDatabase] = open_views
     clock: Clock = utc_now

@@ -150,6 +150,7 @@ class Service:
             adapters=self._adapters,
             observer=self._observer,
             link=link,
+            log_identity=identity,
             fullness=FullnessNoted(self._adapters.events(link, subjects, self._settings)),
             dead_letters=ObservedDeadLetters(StreamDeadLetters(link, stream, root), self._observer),
         )

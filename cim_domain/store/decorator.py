@@ -41,6 +41,10 @@ class EventsAround:
         """See `EventStore.follow`."""
         return self.inner.follow(after)
 
+    async def event_at(self, sequence: int) -> str | None:
+        """See `Log.event_at`."""
+        return await self.inner.event_at(sequence)
+
     async def head(self) -> int:
         """See `EventStore.head`."""
         return await self.inner.head()

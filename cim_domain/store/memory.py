@@ -63,6 +63,11 @@ class MemoryEvents:
             position += len(records)
             yield Slice(records, len(self._log))
 
+    async def event_at(self, sequence: int) -> str | None:
+        """See `Log.event_at`."""
+        found = self._log[sequence - 1 : sequence] if sequence > 0 else ()
+        return found[0].metadata.message_id if found else None
+
     async def head(self) -> int:
         """See `EventStore.head`."""
         return len(self._log)

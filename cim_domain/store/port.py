@@ -106,6 +106,13 @@ class Log(Protocol):
         waits and goes on afterwards.
         """
 
+    async def event_at(self, sequence: int) -> str | None:
+        """The id of the event at a place of the log; None where there is none.
+
+        By it what was derived from a log is known to be of this one, which may have been brought
+        back from an older copy and have gone on in another way. Raises `Unavailable`.
+        """
+
 
 class EventStore(Log, Protocol):
     """The log of a domain."""

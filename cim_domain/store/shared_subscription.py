@@ -76,6 +76,10 @@ class SharedSubscription:
             if self._followers == 0:
                 await self._stop()
 
+    async def event_at(self, sequence: int) -> str | None:
+        """See `Log.event_at`."""
+        return await self._store.event_at(sequence)
+
     async def _catch_up(self, position: int) -> AsyncGenerator[Slice, None]:
         async with aclosing(self._store.follow(position)) as slices:
             async for part in slices:

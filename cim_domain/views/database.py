@@ -10,6 +10,7 @@ from cim_domain.views.generations import (
     Generation,
     Plan,
     State,
+    abandoning,
     opening,
     rebuilding,
     standing_in,
@@ -55,6 +56,12 @@ class GenerationalViews(ABC):
         plan = await self._change(model, layouts, decide)
         self._note(model.name, plan)
         return plan is not None
+
+    async def abandon(self, views: ViewStore) -> None:
+        """See `ViewDatabase`."""
+        layouts = read_layouts(views.model)
+        plan = await self._change(views.model, layouts, abandoning(views.generation))
+        self._note(views.model.name, plan)
 
     def is_live(self, model: ProjectionModel, layouts: Layouts, number: int) -> bool:
         """Whether a generation is its version's live one."""

@@ -13,7 +13,7 @@ from enum import StrEnum
 from attrs import evolve, frozen
 
 from cim_domain.errors import Unavailable
-from cim_domain.views.port import Superseded
+from cim_domain.views.port import START, Checkpoint, Superseded
 
 
 class State(StrEnum):
@@ -41,7 +41,7 @@ class Generation:
     number: int
     version: int
     layout: str
-    checkpoint: int
+    checkpoint: Checkpoint
     state: State
     used: int = 0
     """Rises over the generations of a projection, each time that another one comes into use."""
@@ -121,7 +121,7 @@ def switching(name: str, number: int) -> Decide:
         found = next((one for one in known if one.number == number), None)
         if found is None or found.state not in TAKES_EVENTS:
             raise superseded(name, number)
-        if any(one.checkpoint > found.checkpoint for one in _live(known)):
+        if any(one.checkpoint.sequence > found.checkpoint.sequence for one in _live(known)):
             return None
         live = evolve(found, state=State.LIVE)
         if found.state in IS_LIVE:
@@ -141,6 +141,19 @@ def switching(name: str, number: int) -> Decide:
     return decide
 
 
+def abandoning(number: int) -> Decide:
+    """Generation `number` is dropped."""
+
+    def decide(known: Sequence[Generation]) -> Plan | None:
+        found = next((one for one in known if one.number == number), None)
+        if found is None or found.state is State.DROPPED:
+            return None
+        dropped = evolve(found, state=State.DROPPED)
+        return Plan(dropped, changed=(dropped,))
+
+    return decide
+
+
 def standing_in(known: Iterable[Generation], version: int, layout: str) -> Generation | None:
     """The live one of another version that looks the same; of several, the one used last."""
     alike = (one for one in _live(known) if one.layout == layout and one.version != version)
@@ -152,7 +165,7 @@ def _new(
 ) -> Generation:
     # Dropped ones keep their numbers, so that no holder mistakes another one for his.
     number = max((found.number for found in known), default=0) + 1
-    return Generation(number, version, layout, 0, state, used)
+    return Generation(number, version, layout, START, state, used)
 
 
 def _next_use(known: Sequence[Generation]) -> int:

@@ -29,6 +29,19 @@ class Superseded(CimError):
     """These views are not their version's live ones, nor being built; open them anew."""
 
 
+class Checkpoint(NamedTuple):
+    """How far views have read the log: the last event that they have taken in."""
+
+    sequence: int
+    """Its place in the log; 0 before the first."""
+    event_id: str = ""
+    """By which it is known whether the log at hand is the one that was read."""
+
+
+START = Checkpoint(0)
+"""Where nothing has been read."""
+
+
 class Change(NamedTuple):
     """A view as it is from now on; None where it is gone."""
 
@@ -56,24 +69,23 @@ class ViewStore(Protocol):
     def complete(self) -> bool:
         """Whether it is, and has been switched to: the first one is live before that."""
 
-    async def checkpoint(self) -> int:
-        """The sequence of the last event that these views have taken in; 0 before the first.
-
-        Raises `Superseded`.
-        """
+    async def checkpoint(self) -> Checkpoint:
+        """The last event that these views have taken in. Raises `Superseded`."""
 
     async def load(self, view: type[V], rows: Iterable[RowKey]) -> dict[RowKey, V]:
         """Those of the views that exist."""
 
-    async def commit(self, changes: Sequence[Change], *, expected: int, checkpoint: int) -> None:
+    async def commit(
+        self, changes: Sequence[Change], *, expected: int, checkpoint: Checkpoint
+    ) -> None:
         """Make the changes and move the checkpoint, as one transaction.
 
-        `changes` names each row once. Raises `CheckpointMoved` where the checkpoint is not
-        `expected`, `Superseded`, and `Unavailable` where the database cannot take it now; in each
-        case nothing was changed.
+        `changes` names each row once. Raises `CheckpointMoved` where the checkpoint is not at the
+        sequence `expected`, `Superseded`, and `Unavailable` where the database cannot take it now;
+        in each case nothing was changed.
         """
 
-    async def skip(self, sequence: int, *, expected: int) -> None:
+    async def skip(self, event: Checkpoint, *, expected: int) -> None:
         """Move the checkpoint over an event that is not taken in, and remember that; in one.
 
         Raises as `commit` does.
@@ -87,7 +99,10 @@ class ViewStore(Protocol):
 
 
 class ViewDatabase(Protocol):
-    """The views of all projections of a domain."""
+    """The views of all projections of a domain, of one log.
+
+    Where those of several logs are kept in one place, they have nothing to do with one another.
+    """
 
     async def open(self, model: ProjectionModel) -> ViewStore:
         """The live generation of this version of the projection.
@@ -106,6 +121,9 @@ class ViewDatabase(Protocol):
 
     async def rebuild(self, model: ProjectionModel) -> ViewStore:
         """A new, empty generation beside the live one; this version's unfinished are dropped."""
+
+    async def abandon(self, views: ViewStore) -> None:
+        """Drop a generation that has read events which are not in the log."""
 
     async def switch(self, rebuilt: ViewStore) -> bool:
         """Make a generation its version's live one, unless a live one has read further.

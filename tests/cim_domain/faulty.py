@@ -13,7 +13,7 @@ from cim_domain.store.port import (
     Position,
     StoreConflict,
 )
-from cim_domain.views.port import Change, RowKey, V, ViewDatabase, ViewStore
+from cim_domain.views.port import Change, Checkpoint, RowKey, V, ViewDatabase, ViewStore
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -134,7 +134,7 @@ class FaultyViewStore:
     def complete(self) -> bool:
         return self.inner.complete
 
-    async def checkpoint(self) -> int:
+    async def checkpoint(self) -> Checkpoint:
         self.calls.before()
         checkpoint = await self.inner.checkpoint()
         self.calls.after()
@@ -146,14 +146,16 @@ class FaultyViewStore:
         self.calls.after()
         return found
 
-    async def commit(self, changes: Sequence[Change], *, expected: int, checkpoint: int) -> None:
+    async def commit(
+        self, changes: Sequence[Change], *, expected: int, checkpoint: Checkpoint
+    ) -> None:
         self.calls.before()
         await self.inner.commit(changes, expected=expected, checkpoint=checkpoint)
         self.calls.after()
 
-    async def skip(self, sequence: int, *, expected: int) -> None:
+    async def skip(self, event: Checkpoint, *, expected: int) -> None:
         self.calls.before()
-        await self.inner.skip(sequence, expected=expected)
+        await self.inner.skip(event, expected=expected)
         self.calls.after()
 
     async def has_skipped(self, sequence: int) -> bool:

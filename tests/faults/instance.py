@@ -51,7 +51,7 @@ def main() -> int:
         lambda link, subjects, settings: FusedEvents(
             open_events(FusedLink(link, fuse), subjects, settings), fuse
         ),
-        lambda settings, nats, domain: FusedViews(open_views(settings, nats, domain), fuse),
+        lambda *asked: FusedViews(open_views(*asked), fuse),
         stepped(int(seed)) if seed else utc_now,
     )
     service = run_service(

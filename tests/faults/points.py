@@ -19,7 +19,7 @@ from cim_domain.observability.observer import NoObserver
 from cim_domain.store.decorator import EventsAround
 from cim_domain.store.jetstream.publications import BATCH_COMMIT
 from cim_domain.store.port import START, Commit, Position
-from cim_domain.views.port import Change, RowKey, V, ViewDatabase, ViewStore
+from cim_domain.views.port import Change, Checkpoint, RowKey, V, ViewDatabase, ViewStore
 from cim_domain.wire.outcome import Outcome
 
 POINTS = (
@@ -133,6 +133,10 @@ class FusedViews:
     async def stand_in(self, model: ProjectionModel) -> ViewStore | None:
         return await self.inner.stand_in(model)
 
+    async def abandon(self, views: ViewStore) -> None:
+        assert isinstance(views, _FusedStore)
+        await self.inner.abandon(views.inner)
+
     async def rebuild(self, model: ProjectionModel) -> ViewStore:
         return _FusedStore(await self.inner.rebuild(model), self.fuse)
 
@@ -161,19 +165,25 @@ class _FusedStore:
     def live(self) -> bool:
         return self.inner.live
 
-    async def checkpoint(self) -> int:
+    @property
+    def complete(self) -> bool:
+        return self.inner.complete
+
+    async def checkpoint(self) -> Checkpoint:
         return await self.inner.checkpoint()
 
     async def load(self, view: type[V], rows: Iterable[RowKey]) -> dict[RowKey, V]:
         return await self.inner.load(view, rows)
 
-    async def commit(self, changes: Sequence[Change], *, expected: int, checkpoint: int) -> None:
+    async def commit(
+        self, changes: Sequence[Change], *, expected: int, checkpoint: Checkpoint
+    ) -> None:
         self.fuse.at("views.commit.before")
         await self.inner.commit(changes, expected=expected, checkpoint=checkpoint)
         self.fuse.at("views.commit.after")
 
-    async def skip(self, sequence: int, *, expected: int) -> None:
-        await self.inner.skip(sequence, expected=expected)
+    async def skip(self, event: Checkpoint, *, expected: int) -> None:
+        await self.inner.skip(event, expected=expected)
 
     async def has_skipped(self, sequence: int) -> bool:
         return await self.inner.has_skipped(sequence)

@@ -13,7 +13,7 @@ from cim_domain.model.records import EventRecord
 from cim_domain.store.memory import MemoryEvents
 from cim_domain.testing.records import all_of
 from cim_domain.views.memory.database import MemoryViews
-from cim_domain.views.port import Change
+from cim_domain.views.port import Change, Checkpoint
 from cim_domain.wire.outcome import Outcome
 from tests.cim_domain.tallies import TallyView, numbered
 from tests.faults.domain import faults_domain
@@ -253,7 +253,7 @@ async def kept(played: Played) -> MemoryViews:
             for view, rows in fold(DOMAIN, model, played.log).items()
             for row, value in rows.items()
         ]
-        await store.commit(changes, expected=0, checkpoint=5)
+        await store.commit(changes, expected=0, checkpoint=Checkpoint(5))
     return database
 
 
@@ -276,7 +276,7 @@ WRONG = TallyView(name="t", total=7, events=3)
 async def test_views_that_do_not_are_found(played: Played, change: Change) -> None:
     database = await kept(played)
     store = await database.open(DOMAIN.projections["tallies"])
-    await store.commit([change], expected=5, checkpoint=5)
+    await store.commit([change], expected=5, checkpoint=Checkpoint(5))
     found = await check_views(DOMAIN, database, played.log)
     assert {one.kind for one in found} == {"view"}
 

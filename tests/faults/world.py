@@ -20,6 +20,7 @@ from cim_domain.nats.connection.link import Link
 from cim_domain.nats.server.embedded import EmbeddedServer, RestartPolicy
 from cim_domain.service.adapters import open_views
 from cim_domain.service.settings import load_service_settings
+from cim_domain.store.jetstream import JetStreamEvents
 from cim_domain.testing.cluster import throwaway_cluster, urls_of
 from cim_domain.testing.server import throwaway_server
 from cim_domain.views.port import ViewDatabase
@@ -109,7 +110,7 @@ async def world(plan: Plan, directory: Path, draw: random.Random) -> AsyncIterat
             link = await Link.open(made.settings, name="client", url=client_url)
             stack.push_async_callback(link.close)
             made.links.append(link)
-        _open_databases(made, stack)
+        await _open_databases(made, stack)
         yield made
 
 
@@ -179,11 +180,13 @@ def named_points(draw: random.Random, rounds: int) -> list[str]:
     return points
 
 
-def _open_databases(made: World, stack: AsyncExitStack) -> None:
+async def _open_databases(made: World, stack: AsyncExitStack) -> None:
+    log = await JetStreamEvents(made.links[0], made.subjects).identity()
     shared = made.plan.views != "sqlite"
     for instance in made.instances[:1] if shared else made.instances:
         nats = load_settings(data_directory=instance.data_directory)
-        database = open_views(load_service_settings(views=made.plan.views), nats, made.domain)
+        settings = load_service_settings(views=made.plan.views)
+        database = open_views(settings, nats, made.domain, log)
         stack.push_async_callback(database.close)
         made.databases.append(database)
 
@@ -201,7 +204,7 @@ async def at_rest(made: World, log: Sequence[EventRecord], seconds: float) -> No
             for model in made.domain.projections.values():
                 store = await database.open(model)
                 # Nobody tells another process how far views are.
-                while await store.checkpoint() < last_of(model, log):  # noqa: ASYNC110
+                while (await store.checkpoint()).sequence < last_of(model, log):  # noqa: ASYNC110
                     await asyncio.sleep(0.05)
 
 

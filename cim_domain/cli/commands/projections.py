@@ -120,7 +120,7 @@ def rebuild(
         _require_views(settings, nats, found.name)
         model = _projection(found, name)
         started = perf_counter()
-        async with session.link(nats) as link, _views(settings, nats, found) as database:
+        async with session.link(nats) as link, _views(found, link, nats, settings) as database:
             runner = _runner(found, model, link, nats, settings, database)
             built = await _build(session, runner, database, model)
         seconds = round(perf_counter() - started, 3)
@@ -176,9 +176,10 @@ def _runner(
 
 @asynccontextmanager
 async def _views(
-    settings: ServiceSettings, nats: NatsSettings, domain: Domain
+    domain: Domain, link: Link, nats: NatsSettings, settings: ServiceSettings
 ) -> AsyncIterator[ViewDatabase]:
-    database = open_views(settings, nats, domain)
+    log = JetStreamEvents(link, Subjects(domain.name, nats.subject_prefix))
+    database = open_views(settings, nats, domain, await log.identity())
     try:
         yield database
     finally:

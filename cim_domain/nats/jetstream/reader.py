@@ -63,7 +63,9 @@ async def follow_stream(
     headers_only: bool = False,
     interrupted: Callable[[], None] = lambda: None,
 ) -> AsyncGenerator[StreamSlice, None]:
-    """The stream from behind sequence `after`, in slices, for ever; the first is empty.
+    """The stream from behind sequence `after`, in slices, for ever.
+
+    The first is empty, and so is the first of each consumer with which it goes on.
 
     `heartbeat` is in seconds, see `HEARTBEAT`. With `headers_only` payloads are left out. While the
     server is away it waits; `interrupted` is called before it goes on with another consumer.
@@ -73,14 +75,10 @@ async def follow_stream(
     """
     position = after
     attempt = 0
-    announced = False
     while True:
         try:
             async with _pull(link, stream, position, heartbeat, headers_only) as pull:
-                if not announced:
-                    head = await _head(link, stream)
-                    announced = True
-                    yield StreamSlice((), head)
+                yield StreamSlice((), await _head(link, stream))
                 async with aclosing(_slices(pull)) as slices:
                     async for part in slices:
                         attempt = 0

@@ -17,7 +17,7 @@ from cim_domain.observability.observer import Observer
 from cim_domain.service.adapters import Adapters
 from cim_domain.service.settings import ServiceSettings
 from cim_domain.store.fullness import FullnessNoted
-from cim_domain.store.port import EventStore
+from cim_domain.store.port import EventStore, LogIdentity
 
 
 @frozen
@@ -31,6 +31,7 @@ class Context:
     adapters: Adapters
     observer: Observer
     link: Link
+    log_identity: LogIdentity
     fullness: FullnessNoted
     """The log, which knows whether it was full."""
     dead_letters: DeadLetters

@@ -25,7 +25,9 @@ class Projections(Part):
 
     def __attrs_post_init__(self) -> None:
         here = self._context
-        self._database = here.adapters.views(here.settings, here.nats, here.domain)
+        self._database = here.adapters.views(
+            here.settings, here.nats, here.domain, here.log_identity
+        )
         tail = SharedSubscription(here.log)
         self.runners = {
             name: ProjectionRunner(

@@ -12,7 +12,7 @@ from cim_domain.commands.repository import (
     ReplayingRepository,
     Repository,
 )
-from cim_domain.commands.snapshots import BucketSnapshots, SnapshottingRepository, event_at
+from cim_domain.commands.snapshots import BucketSnapshots, SnapshottingRepository
 from cim_domain.nats.jetstream.buckets import Bucket, bucket_stream
 from cim_domain.nats.jetstream.streams import ensure_stream
 from cim_domain.observability.observer import Execute, observed
@@ -76,8 +76,8 @@ class WriteSide(Part):
                 repository,
                 BucketSnapshots(Bucket(here.link, bucket)),
                 settings.snapshot_every,
-                event_at(here.link, here.subjects.event_stream),
-                (await log.identity()).log_id,
+                log.event_at,
+                here.log_identity.log_id,
                 here.domain.aggregates.values(),
             )
             stack.push_async_callback(snapshotting.settle)

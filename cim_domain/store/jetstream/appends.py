@@ -73,7 +73,7 @@ class Appends:
         for message in messages:
             # At each try: another connection may have another limit.
             check_size(self._link.client, message)
-        before = self._known.highest
+        before = self._known.last.sequence
         try:
             if len(messages) == 1:
                 await self._known.check()
@@ -109,7 +109,8 @@ class Appends:
             raise Later("a stream in another JetStream domain answered", code="other_log")
         if answer.get("duplicate"):
             return await self._resolve(commits)
-        await self._known.acknowledged(int(answer["seq"]), before)
+        last = commits[-1].events[-1].metadata.message_id
+        await self._known.acknowledged(int(answer["seq"]), last, before)
         return _positions(commits, int(answer["seq"]))
 
     def _another_stream(self) -> Unavailable:

@@ -80,14 +80,24 @@ class JetStreamEvents:
 
     async def follow(self, after: int = 0) -> AsyncGenerator[Slice, None]:
         """See `EventStore.follow`."""
-        async with aclosing(follow_stream(self._link, self._stream, after)) as slices:
+        following = follow_stream(self._link, self._stream, after, interrupted=self._known.doubt)
+        async with aclosing(following) as slices:
             try:
                 async for part in slices:
                     await self._still_known()
                     records = tuple(self._delivered(message) for message in part.messages)
+                    if records:
+                        self._known.saw(
+                            records[-1].metadata.sequence, records[-1].metadata.message_id
+                        )
                     yield Slice(records, part.head)
             except ApiError as error:
                 raise retriable(error, self._stream) from error
+
+    async def event_at(self, sequence: int) -> str | None:
+        """See `Log.event_at`: as any replica has it, or the leader where that one has none."""
+        histories = (await self._tools()).histories
+        return await self._read(partial(histories.event_at, sequence))
 
     async def head(self) -> int:
         """See `EventStore.head`: as the leader knows it."""

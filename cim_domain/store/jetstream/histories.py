@@ -16,7 +16,7 @@ from cim_domain.model.subjects import Subjects
 from cim_domain.nats.connection.link import Link
 from cim_domain.nats.jetstream.api import call
 from cim_domain.nats.jetstream.direct import StoredMessage, get_range, take_by_subject
-from cim_domain.nats.jetstream.leader_reads import newest_on
+from cim_domain.nats.jetstream.leader_reads import message_at, newest_on
 from cim_domain.nats.jetstream.patience import Later
 from cim_domain.store.jetstream.publications import BATCH_COMMIT, BATCH_ID
 from cim_domain.store.port import Position
@@ -83,6 +83,18 @@ class Histories:
             self._subjects.journal_of(aggregate, aggregate_id),
         )
         return found.sequence if found else 0
+
+    async def event_at(self, sequence: int) -> str | None:
+        """The id of the event at a place of the log, if there is one."""
+        if sequence < 1:
+            return None
+        stream = self._subjects.event_stream
+        found = await get_range(
+            self._link.requests, stream, start=sequence, limit=1, timeout=self._answer
+        )
+        stored = found[0] if found and found[0].sequence == sequence else None
+        stored = stored or await message_at(self._link.requests, stream, sequence)
+        return self.record(stored).metadata.message_id if stored else None
 
     async def _require_whole_commit(
         self, newest: StoredMessage, aggregate: str, aggregate_id: str

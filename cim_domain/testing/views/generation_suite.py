@@ -6,15 +6,25 @@ import pytest
 
 from cim_domain.errors import Unavailable
 from cim_domain.model.projection import Projection, ProjectionModel
-from cim_domain.testing.views.sample import Database, Relaid, Thing, keep, named, names, put, things
-from cim_domain.views.port import Superseded, ViewDatabase, ViewStore
+from cim_domain.testing.views.sample import (
+    Database,
+    Relaid,
+    Thing,
+    keep,
+    named,
+    names,
+    put,
+    read_up_to,
+    things,
+)
+from cim_domain.views.port import Checkpoint, Superseded, ViewDatabase, ViewStore
 
 
 async def replace(database: ViewDatabase, model: ProjectionModel) -> ViewStore:
     """Build views anew, of one thing named "new", and switch to them."""
     rebuilt = await database.rebuild(model)
     # As far as any other that a test has.
-    await rebuilt.commit([put("0000", Thing(name="new"))], expected=0, checkpoint=100)
+    await rebuilt.commit([put("0000", Thing(name="new"))], expected=0, checkpoint=Checkpoint(100))
     assert await database.switch(rebuilt)
     return rebuilt
 
@@ -24,7 +34,7 @@ async def assert_superseded(store: ViewStore) -> None:
     with pytest.raises(Superseded):
         await store.checkpoint()
     with pytest.raises(Superseded):
-        await store.commit([put("x", Thing())], expected=1, checkpoint=2)
+        await store.commit([put("x", Thing())], expected=1, checkpoint=Checkpoint(2))
 
 
 class Generations(Database):
@@ -38,7 +48,7 @@ class Generations(Database):
     ) -> None:
         await keep(store, named("a"))
         again = await (await self.reopen(database)).open(things())
-        assert (again.generation, again.live, await again.checkpoint()) == (1, True, 1)
+        assert (again.generation, again.live, await read_up_to(again)) == (1, True, 1)
         assert await names(again) == ["a"]
 
     async def test_a_new_version_is_built_beside_the_live_one(
@@ -46,7 +56,11 @@ class Generations(Database):
     ) -> None:
         await keep(store, named("old"))
         building = await database.open(things(version=2))
-        assert (building.generation, building.live, await building.checkpoint()) == (2, False, 0)
+        assert (building.generation, building.live, await read_up_to(building)) == (
+            2,
+            False,
+            0,
+        )
         await keep(building, named("new"))
         assert (await names(store), await names(building)) == (["old"], ["new"])
         assert store.live
@@ -56,7 +70,11 @@ class Generations(Database):
     ) -> None:
         await keep(store, named("old"))
         building = await database.open(things(views=(Relaid,)))
-        assert (building.generation, building.live, await building.checkpoint()) == (2, False, 0)
+        assert (building.generation, building.live, await read_up_to(building)) == (
+            2,
+            False,
+            0,
+        )
         await keep(building, {"k": Relaid(title="new")})
         assert await database.switch(building)
 
@@ -66,7 +84,11 @@ class Generations(Database):
         await keep(building, named("new"))
         database = await self.reopen(database)
         resumed = await database.open(things(version=2))
-        assert (resumed.generation, resumed.live, await resumed.checkpoint()) == (2, False, 1)
+        assert (resumed.generation, resumed.live, await read_up_to(resumed)) == (
+            2,
+            False,
+            1,
+        )
         assert (await database.open(things(version=1))).live
 
     @pytest.mark.usefixtures("store")
@@ -76,7 +98,11 @@ class Generations(Database):
         unfinished = await database.open(things(version=2))
         await keep(unfinished, named("half"))
         rebuilt = await database.rebuild(things(version=2))
-        assert (rebuilt.live, await rebuilt.checkpoint(), await names(rebuilt)) == (False, 0, [])
+        assert (rebuilt.live, await read_up_to(rebuilt), await names(rebuilt)) == (
+            False,
+            0,
+            [],
+        )
         assert rebuilt.generation > unfinished.generation
         await assert_superseded(unfinished)
         with pytest.raises(Superseded):
@@ -92,7 +118,7 @@ class Generations(Database):
         await keep(unfinished, named("half"))
         await replace(database, things())
         await keep(unfinished, named("more"))
-        assert await unfinished.checkpoint() == 2
+        assert await read_up_to(unfinished) == 2
 
     @pytest.mark.usefixtures("store")
     async def test_a_rebuild_for_another_version_is_taken_up_where_it_was_left(
@@ -106,12 +132,12 @@ class Generations(Database):
     async def test_a_switch_waits_until_the_new_one_has_caught_up(
         self, database: ViewDatabase, store: ViewStore
     ) -> None:
-        await store.commit([put("k", Thing(name="old"))], expected=0, checkpoint=10)
+        await store.commit([put("k", Thing(name="old"))], expected=0, checkpoint=Checkpoint(10))
         building = await database.open(things(version=2))
-        await building.commit([put("k", Thing(name="new"))], expected=0, checkpoint=9)
+        await building.commit([put("k", Thing(name="new"))], expected=0, checkpoint=Checkpoint(9))
         assert not await database.switch(building)
         assert (store.live, building.live) == (True, False)
-        await building.commit([], expected=9, checkpoint=10)
+        await building.commit([], expected=9, checkpoint=Checkpoint(10))
         assert await database.switch(building)
         assert (store.live, building.live) == (True, True)
         assert await database.switch(building)
@@ -182,7 +208,7 @@ class Versions(Database):
         self, database: ViewDatabase, store: ViewStore
     ) -> None:
         relaid = await database.open(things(views=(Relaid,)))
-        await relaid.commit([], expected=0, checkpoint=1)
+        await relaid.commit([], expected=0, checkpoint=Checkpoint(1))
         assert await database.switch(relaid)
         await keep(store, named("old"))
         assert (await database.open(things())).generation == store.generation
@@ -210,7 +236,7 @@ class Versions(Database):
         assert refused.value.code == "views_replaced"
         assert await names(second) == ["new"]
         anew = await database.open(things())
-        assert (anew.generation, anew.live, await anew.checkpoint()) == (4, False, 0)
+        assert (anew.generation, anew.live, await read_up_to(anew)) == (4, False, 0)
 
     async def test_a_version_is_used_from_its_opening_on(
         self, database: ViewDatabase, store: ViewStore
@@ -232,7 +258,7 @@ class Versions(Database):
         earlier, now, later = [
             await database.open(things(version=version)) for version in (2, 3, 4)
         ]
-        await now.commit([], expected=0, checkpoint=1)
+        await now.commit([], expected=0, checkpoint=Checkpoint(1))
         assert await database.switch(now)
         await assert_superseded(earlier)
         await keep(later, named("later"))
@@ -245,7 +271,7 @@ class Versions(Database):
         building = await database.open(things(version=2))
         found = await database.stand_in(things(version=2))
         assert found is not None
-        assert (found.generation, await found.checkpoint()) == (store.generation, 1)
+        assert (found.generation, await read_up_to(found)) == (store.generation, 1)
         assert await names(found) == ["old"]
         await keep(building, named("new"))
         await keep(store, {"b": Thing(name="later")})
@@ -274,4 +300,4 @@ class Versions(Database):
         await keep(second, named("theirs"))
         assert (second.generation, second.live) == (1, True)
         assert await names(store) == []
-        assert await store.checkpoint() == 0
+        assert await read_up_to(store) == 0

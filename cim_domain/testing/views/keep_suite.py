@@ -18,10 +18,11 @@ from cim_domain.testing.views.sample import (
     named,
     names,
     put,
+    read_up_to,
     remove,
     things,
 )
-from cim_domain.views.port import CheckpointMoved, Superseded, ViewDatabase, ViewStore
+from cim_domain.views.port import Checkpoint, CheckpointMoved, Superseded, ViewDatabase, ViewStore
 
 
 class Keeping(Database):
@@ -88,7 +89,7 @@ class Keeping(Database):
         too_large = Thing(number=2**63)
         with pytest.raises(Failed):
             await keep(store, [put("b", Thing(name="b")), remove("a"), put("c", too_large)])
-        assert await store.checkpoint() == 1
+        assert await read_up_to(store) == 1
         assert await names(store) == ["a"]
 
     @pytest.mark.parametrize("ratio", [float("nan"), float("inf")])
@@ -109,7 +110,7 @@ class Keeping(Database):
         with pytest.raises(Unavailable):
             await store.checkpoint()
         with pytest.raises(Unavailable):
-            await store.commit([], expected=0, checkpoint=1)
+            await store.commit([], expected=0, checkpoint=Checkpoint(1))
         with pytest.raises(Unavailable):
             await store.reader(None).get(Thing, "k")
 
@@ -118,48 +119,48 @@ class Checkpoints(Database):
     """How far events were read, and which of them were skipped."""
 
     async def test_the_checkpoint_moves_with_the_commit(self, store: ViewStore) -> None:
-        assert await store.checkpoint() == 0
-        await store.commit([], expected=0, checkpoint=2**53)
-        assert await store.checkpoint() == 2**53
+        assert await read_up_to(store) == 0
+        await store.commit([], expected=0, checkpoint=Checkpoint(2**53))
+        assert await read_up_to(store) == 2**53
 
     async def test_of_two_runners_one_moves_the_views(
         self, database: ViewDatabase, store: ViewStore
     ) -> None:
         second = await database.open(things())
-        await store.commit([put("k", Thing(name="one"))], expected=0, checkpoint=5)
+        await store.commit([put("k", Thing(name="one"))], expected=0, checkpoint=Checkpoint(5))
         with pytest.raises(CheckpointMoved):
-            await second.commit([put("k", Thing(name="two"))], expected=0, checkpoint=9)
-        assert await second.checkpoint() == 5
+            await second.commit([put("k", Thing(name="two"))], expected=0, checkpoint=Checkpoint(9))
+        assert await read_up_to(second) == 5
         assert await names(second) == ["one"]
 
     async def test_a_skipped_event_moves_the_checkpoint_and_is_remembered(
         self, database: ViewDatabase, store: ViewStore
     ) -> None:
         await keep(store, {"a": Thing(name="a")})
-        await store.skip(7, expected=1)
-        assert await store.checkpoint() == 7
+        await store.skip(Checkpoint(7), expected=1)
+        assert await read_up_to(store) == 7
         assert [await store.has_skipped(sequence) for sequence in (1, 6, 7, 8)] == [
             False, False, True, False,
         ]  # fmt: skip
         again = await (await self.reopen(database)).open(things())
         assert await again.has_skipped(7)
         with pytest.raises(CheckpointMoved):
-            await again.skip(9, expected=1)
+            await again.skip(Checkpoint(9), expected=1)
         assert not await again.has_skipped(9)
 
     async def test_what_one_generation_skipped_the_next_has_not(
         self, database: ViewDatabase, store: ViewStore
     ) -> None:
-        await store.skip(1, expected=0)
+        await store.skip(Checkpoint(1), expected=0)
         rebuilt = await database.rebuild(things())
         assert not await rebuilt.has_skipped(1)
-        await rebuilt.commit([], expected=0, checkpoint=1)
+        await rebuilt.commit([], expected=0, checkpoint=Checkpoint(1))
         assert await database.switch(rebuilt)
         assert not await (await database.open(things())).has_skipped(1)
         with pytest.raises(Superseded):
             await store.has_skipped(1)
         with pytest.raises(Superseded):
-            await store.skip(2, expected=1)
+            await store.skip(Checkpoint(2), expected=1)
 
 
 class Organizations(Database):

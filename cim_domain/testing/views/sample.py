@@ -9,7 +9,7 @@ import pytest
 
 from cim_domain.model.projection import Projection, ProjectionModel
 from cim_domain.model.view import View
-from cim_domain.views.port import Change, ViewDatabase, ViewStore
+from cim_domain.views.port import Change, Checkpoint, ViewDatabase, ViewStore
 
 
 class Colour(StrEnum):
@@ -83,6 +83,11 @@ def remove(key: str, organization: str = "", view: type[View] = Thing) -> Change
     return Change(view, (organization, key), None)
 
 
+async def read_up_to(store: ViewStore) -> int:
+    """The sequence of the last event that it has taken in."""
+    return (await store.checkpoint()).sequence
+
+
 async def keep(
     store: ViewStore, changes: Mapping[str, View] | Sequence[Change], organization: str = ""
 ) -> None:
@@ -92,8 +97,8 @@ async def keep(
         if isinstance(changes, Mapping)
         else changes
     )
-    checkpoint = await store.checkpoint()
-    await store.commit(made, expected=checkpoint, checkpoint=checkpoint + 1)
+    checkpoint = await read_up_to(store)
+    await store.commit(made, expected=checkpoint, checkpoint=Checkpoint(checkpoint + 1))
 
 
 async def names(store: ViewStore, organization: str | None = None, **asked: Any) -> list[str]:

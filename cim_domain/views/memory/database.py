@@ -27,7 +27,7 @@ from cim_domain.views.generations import (
 from cim_domain.views.layout import Layouts, read_view
 from cim_domain.views.memory.reader import MemoryReader
 from cim_domain.views.memory.table import Table, row_of
-from cim_domain.views.port import Change, CheckpointMoved, RowKey, Superseded
+from cim_domain.views.port import Change, Checkpoint, CheckpointMoved, RowKey, Superseded
 from cim_domain.views.yielding import Turns
 
 V = TypeVar("V", bound=View)
@@ -116,7 +116,7 @@ class MemoryStore:
         """See `ViewStore`."""
         return self._database.is_complete(self.model, self._layouts, self.generation)
 
-    async def checkpoint(self) -> int:
+    async def checkpoint(self) -> Checkpoint:
         """See `ViewStore`."""
         return self._taking().known.checkpoint
 
@@ -131,7 +131,9 @@ class MemoryStore:
                 found[owner, key] = read_view(view, row.document)
         return found
 
-    async def commit(self, changes: Sequence[Change], *, expected: int, checkpoint: int) -> None:
+    async def commit(
+        self, changes: Sequence[Change], *, expected: int, checkpoint: Checkpoint
+    ) -> None:
         """See `ViewStore`."""
         kept = self._taking(expected)
         encoded = [row_of(self._layouts[change.view], change) for change in changes]
@@ -139,11 +141,11 @@ class MemoryStore:
             kept.tables[change.view.view_name].put(owner, key, row)
         kept.known = evolve(kept.known, checkpoint=checkpoint)
 
-    async def skip(self, sequence: int, *, expected: int) -> None:
+    async def skip(self, event: Checkpoint, *, expected: int) -> None:
         """See `ViewStore`."""
         kept = self._taking(expected)
-        kept.skipped.add(sequence)
-        kept.known = evolve(kept.known, checkpoint=sequence)
+        kept.skipped.add(event.sequence)
+        kept.known = evolve(kept.known, checkpoint=event)
 
     async def has_skipped(self, sequence: int) -> bool:
         """See `ViewStore`."""
@@ -163,6 +165,6 @@ class MemoryStore:
         kept = self._database.kept(self.model.name, self.generation)
         if kept.known.state not in TAKES_EVENTS:
             raise superseded(self.model.name, self.generation)
-        if expected not in {None, kept.known.checkpoint}:
+        if expected not in {None, kept.known.checkpoint.sequence}:
             raise CheckpointMoved(f"the views {self.model.name!r} are not at {expected} any more")
         return kept

@@ -2,8 +2,8 @@
 
 Every view and generation has a table: organization, key, the view as JSON, a column and an index
 for each indexed field, and a column of text that is searched. One more table, the registry, knows
-the generations of every projection and how far each has read; a commit moves its checkpoint there
-within the same transaction.
+the generations of every projection, of which log they are, and how far each has read; a commit
+moves its checkpoint there within the same transaction.
 
 Views can be built again from the log, so nothing here is migrated. Views whose layout differs from
 the code's (its indexed and searched fields, the JSON schema of its class) are built anew as if the
@@ -43,31 +43,32 @@ class SqlViews(GenerationalViews):
     `ConfigurationError` for a file or server that does not fit.
     """
 
-    def __init__(self, backend: Backend, domain: str) -> None:
+    def __init__(self, backend: Backend, domain: str, log_id: str) -> None:
         super().__init__()
         self._backend = backend
         require_name(domain, "domain")
-        self._domain = domain
-        self._registry = Registry.of(domain)
+        self._place = domain, log_id
+        self._registry = Registry.of(domain, log_id)
         self._threads = Threads(backend, self._set_up)
 
     @classmethod
-    def sqlite(cls, path: Path, domain: str, *, patience: float = PATIENCE) -> Self:
+    def sqlite(cls, path: Path, domain: str, log_id: str, *, patience: float = PATIENCE) -> Self:
         """Views in a file, which is made, for its owner alone, in a directory that exists.
 
+        `log_id` names the log that they are of: those of other logs stay beside them.
         `patience`: seconds to wait while another process writes.
         """
-        return cls(SqliteBackend(path, patience=patience), domain)
+        return cls(SqliteBackend(path, patience=patience), domain, log_id)
 
     @classmethod
-    def postgresql(cls, url: str, domain: str, *, patience: float = PATIENCE) -> Self:
+    def postgresql(cls, url: str, domain: str, log_id: str, *, patience: float = PATIENCE) -> Self:
         """Views in a PostgreSQL database whose encoding is UTF8.
 
         `url` as SQLAlchemy has it: ``postgresql+psycopg://user:password@host/database``.
         `patience`: seconds to wait for a lock; a statement may take six times as long. Raises
         `ConfigurationError` for a URL that is none, and without the extra `postgresql`.
         """
-        return cls(PostgresqlBackend.at(url, domain, patience=patience), domain)
+        return cls(PostgresqlBackend.at(url, domain, patience=patience), domain, log_id)
 
     @property
     def recovered(self) -> Path | None:
@@ -123,7 +124,7 @@ class SqlViews(GenerationalViews):
         self, model: ProjectionModel, number: int, layouts: Layouts
     ) -> dict[type[View], ViewTable]:
         return {
-            view: view_table(self._backend, self._domain, model.name, number, layouts[view])
+            view: view_table(self._backend, self._place, model.name, number, layouts[view])
             for view in model.views
         }
 

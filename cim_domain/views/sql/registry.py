@@ -5,7 +5,7 @@ import sqlalchemy as sa
 from attrs import frozen
 
 from cim_domain.views.generations import TAKES_EVENTS, Generation, State, superseded
-from cim_domain.views.port import CheckpointMoved
+from cim_domain.views.port import Checkpoint, CheckpointMoved
 from cim_domain.views.sql.tables import ViewTable, registry_table, skipped_table
 
 
@@ -15,13 +15,15 @@ class Registry:
 
     table: sa.Table
     skipped: sa.Table
+    log: str
+    """The id of the log that is meant."""
     _move: sa.Update
 
     @classmethod
-    def of(cls, domain: str) -> "Registry":
-        """The registry of a domain."""
+    def of(cls, domain: str, log: str) -> "Registry":
+        """The registry of a domain, for one log."""
         table = registry_table(domain)
-        return cls(table, skipped_table(domain), _moving(table))
+        return cls(table, skipped_table(domain), log, _moving(table))
 
     def create(self, connection: sa.Connection) -> None:
         """Make the tables that are not there."""
@@ -30,14 +32,16 @@ class Registry:
 
     def generations(self, connection: sa.Connection, name: str, *, lock: bool) -> list[Generation]:
         """Those of a projection; locked ones keep their checkpoint until the transaction ends."""
-        asked = sa.select(self.table).where(self.table.c.projection == name)
+        asked = sa.select(self.table).where(
+            self.table.c.log == self.log, self.table.c.projection == name
+        )
         rows = connection.execute(asked.with_for_update() if lock else asked)
         return [
             Generation(
                 number=row.generation,
                 version=row.version,
                 layout=row.layout,
-                checkpoint=row.checkpoint,
+                checkpoint=Checkpoint(row.checkpoint, row.event),
                 state=State(row.state),
                 used=row.used,
             )
@@ -51,11 +55,13 @@ class Registry:
         names = [made_table.table.name for made_table in tables]
         connection.execute(
             self.table.insert().values(
+                log=self.log,
                 projection=name,
                 generation=made.number,
                 version=made.version,
                 layout=made.layout,
-                checkpoint=made.checkpoint,
+                checkpoint=made.checkpoint.sequence,
+                event=made.checkpoint.event_id,
                 state=made.state.value,
                 used=made.used,
                 tables=orjson.dumps(names).decode(),
@@ -71,45 +77,63 @@ class Registry:
             asked = sa.select(self.table.c.tables).where(*row)
             for table in orjson.loads(connection.execute(asked).scalar_one()):
                 sa.Table(table, sa.MetaData()).drop(connection, checkfirst=True)
-            connection.execute(self.skipped.delete().where(*_at(self.skipped, name, known.number)))
+            skipped = _at(self.skipped, self.log, name, known.number)
+            connection.execute(self.skipped.delete().where(*skipped))
         values = {"state": known.state.value, "used": known.used}
         connection.execute(self.table.update().where(*row).values(values))
 
     def move(
-        self, connection: sa.Connection, name: str, number: int, expected: int, checkpoint: int
+        self,
+        connection: sa.Connection,
+        name: str,
+        number: int,
+        expected: int,
+        checkpoint: Checkpoint,
     ) -> None:
         """Move a checkpoint. Raises `CheckpointMoved` and `Superseded`."""
-        place = {"name": name, "number": number, "expected": expected, "moved": checkpoint}
+        place = {
+            "of": self.log,
+            "name": name,
+            "number": number,
+            "expected": expected,
+            "moved": checkpoint.sequence,
+            "at": checkpoint.event_id,
+        }
         moved = connection.execute(self._move, place)
         if moved.rowcount == 0:
             self.checkpoint(connection, name, number)
             raise CheckpointMoved(f"the views {name!r} are not at {expected} any more")
 
     def skip(
-        self, connection: sa.Connection, name: str, number: int, expected: int, sequence: int
+        self, connection: sa.Connection, name: str, number: int, expected: int, event: Checkpoint
     ) -> None:
         """Move a checkpoint over an event. Raises `CheckpointMoved` and `Superseded`."""
-        self.move(connection, name, number, expected, sequence)
+        self.move(connection, name, number, expected, event)
         connection.execute(
-            self.skipped.insert().values(projection=name, generation=number, sequence=sequence)
+            self.skipped.insert().values(
+                log=self.log, projection=name, generation=number, sequence=event.sequence
+            )
         )
 
     def has_skipped(self, connection: sa.Connection, name: str, number: int, sequence: int) -> bool:
         """Whether a generation was moved over an event. Raises `Superseded`."""
         self.checkpoint(connection, name, number)
         asked = sa.select(self.skipped.c.sequence).where(
-            *_at(self.skipped, name, number), self.skipped.c.sequence == sequence
+            *_at(self.skipped, self.log, name, number), self.skipped.c.sequence == sequence
         )
         return connection.execute(asked).one_or_none() is not None
 
-    def checkpoint(self, connection: sa.Connection, name: str, number: int) -> int:
+    def checkpoint(self, connection: sa.Connection, name: str, number: int) -> Checkpoint:
         """How far a generation is. Raises `Superseded`."""
+        columns = self.table.c
         found = connection.execute(
-            sa.select(self.table.c.checkpoint, self.table.c.state).where(*self._row(name, number))
+            sa.select(columns.checkpoint, columns.event, columns.state).where(
+                *self._row(name, number)
+            )
         ).one_or_none()
         if found is None or State(found.state) not in TAKES_EVENTS:
             raise superseded(name, number)
-        return int(found.checkpoint)
+        return Checkpoint(found.checkpoint, found.event)
 
     def is_dropped(self, connection: sa.Connection, name: str, number: int) -> bool:
         """Whether a generation's tables are gone."""
@@ -119,21 +143,25 @@ class Registry:
         return found is None or found == State.DROPPED.value
 
     def _row(self, name: str, number: int) -> tuple[sa.ColumnElement[bool], ...]:
-        return _at(self.table, name, number)
+        return _at(self.table, self.log, name, number)
 
 
 def _moving(table: sa.Table) -> sa.Update:
     """Every transaction has it: put together once."""
     return (
         table.update()
-        .where(*_at(table, sa.bindparam("name"), sa.bindparam("number")))
+        .where(*_at(table, sa.bindparam("of"), sa.bindparam("name"), sa.bindparam("number")))
         .where(table.c.checkpoint == sa.bindparam("expected"))
         .where(table.c.state.in_([state.value for state in TAKES_EVENTS]))
-        .values(checkpoint=sa.bindparam("moved"))
+        .values(checkpoint=sa.bindparam("moved"), event=sa.bindparam("at"))
     )
 
 
 def _at(
-    table: sa.Table, name: str | sa.BindParameter[str], number: int | sa.BindParameter[int]
+    table: sa.Table,
+    log: str | sa.BindParameter[str],
+    name: str | sa.BindParameter[str],
+    number: int | sa.BindParameter[int],
 ) -> tuple[sa.ColumnElement[bool], ...]:
-    return table.c.projection == name, table.c.generation == number
+    columns = table.c
+    return columns.log == log, columns.projection == name, columns.generation == number

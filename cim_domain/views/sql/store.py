@@ -14,7 +14,7 @@ from cim_domain.views.criteria import organization
 from cim_domain.views.database import GenerationalViews
 from cim_domain.views.generations import gone, superseded
 from cim_domain.views.layout import Layouts, read_view
-from cim_domain.views.port import Change, RowKey
+from cim_domain.views.port import Change, Checkpoint, RowKey
 from cim_domain.views.sql.backend import Backend
 from cim_domain.views.sql.reader import SqlReader
 from cim_domain.views.sql.registry import Registry
@@ -53,7 +53,7 @@ class SqlStore:
         """The kind of database."""
         return self._threads.backend
 
-    async def checkpoint(self) -> int:
+    async def checkpoint(self) -> Checkpoint:
         """See `ViewStore`."""
         name, number = self.model.name, self.generation
         return await self._threads.look(
@@ -77,7 +77,9 @@ class SqlStore:
         dropped = superseded(self.model.name, self.generation)
         return await self._unless_dropped(self._threads.read_as_writer, load, dropped)
 
-    async def commit(self, changes: Sequence[Change], *, expected: int, checkpoint: int) -> None:
+    async def commit(
+        self, changes: Sequence[Change], *, expected: int, checkpoint: Checkpoint
+    ) -> None:
         """See `ViewStore`."""
         name, number = self.model.name, self.generation
         for change in changes:
@@ -93,11 +95,11 @@ class SqlStore:
 
         await self._threads.write(commit)
 
-    async def skip(self, sequence: int, *, expected: int) -> None:
+    async def skip(self, event: Checkpoint, *, expected: int) -> None:
         """See `ViewStore`."""
         name, number = self.model.name, self.generation
         await self._threads.write(
-            lambda connection: self._registry.skip(connection, name, number, expected, sequence)
+            lambda connection: self._registry.skip(connection, name, number, expected, event)
         )
 
     async def has_skipped(self, sequence: int) -> bool:

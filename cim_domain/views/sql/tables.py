@@ -12,7 +12,7 @@ from cim_domain.views.layout import ViewLayout, unfit
 from cim_domain.views.port import Change
 from cim_domain.views.sql.backend import Backend
 
-FORMAT = 2
+FORMAT = 3
 """Counts the shapes of the tables: one of an older shape is never taken for one of these."""
 
 _LONGEST_NAME = 63
@@ -51,11 +51,13 @@ def registry_table(domain: str) -> sa.Table:
     return sa.Table(
         safe_name("cim_views", domain, str(FORMAT)),
         sa.MetaData(),
+        sa.Column("log", TEXT, primary_key=True),
         sa.Column("projection", TEXT, primary_key=True),
         sa.Column("generation", sa.BigInteger, primary_key=True, autoincrement=False),
         sa.Column("version", sa.BigInteger, nullable=False),
         sa.Column("layout", TEXT, nullable=False),
         sa.Column("checkpoint", sa.BigInteger, nullable=False),
+        sa.Column("event", TEXT, nullable=False),
         sa.Column("state", TEXT, nullable=False),
         sa.Column("used", sa.BigInteger, nullable=False),
         sa.Column("tables", TEXT, nullable=False),
@@ -67,6 +69,7 @@ def skipped_table(domain: str) -> sa.Table:
     return sa.Table(
         safe_name("cim_skipped", domain, str(FORMAT)),
         sa.MetaData(),
+        sa.Column("log", TEXT, primary_key=True),
         sa.Column("projection", TEXT, primary_key=True),
         sa.Column("generation", sa.BigInteger, primary_key=True, autoincrement=False),
         sa.Column("sequence", sa.BigInteger, primary_key=True, autoincrement=False),
@@ -133,11 +136,15 @@ class ViewTable:
 
 
 def view_table(
-    backend: Backend, domain: str, projection: str, generation: int, layout: ViewLayout
+    backend: Backend, place: tuple[str, str], projection: str, number: int, layout: ViewLayout
 ) -> ViewTable:
-    """The table of a view. Columns of fields are numbered, so that no field's name matters."""
+    """The table of a view; `place` is the domain and the id of the log.
+
+    Columns of fields are numbered, so that no field's name matters.
+    """
     view = layout.view.view_name
-    name = safe_name(domain, projection, view, str(generation), str(FORMAT))
+    domain, log = place
+    name = safe_name(domain, projection, view, str(number), log, str(FORMAT))
     columns = {
         field: sa.Column(
             f"field_{number}", _TYPES[column.kind], nullable=column.optional, key=field

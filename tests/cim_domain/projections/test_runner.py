@@ -28,8 +28,9 @@ from cim_domain.store.decorator import EventsAround
 from cim_domain.store.memory import MemoryEvents
 from cim_domain.store.port import START, Commit, EventStore, Slice
 from cim_domain.testing.records import event, new_id
+from cim_domain.testing.views.sample import read_up_to
 from cim_domain.views.memory.database import MemoryStore, MemoryViews
-from cim_domain.views.port import Superseded, ViewDatabase
+from cim_domain.views.port import Checkpoint, Superseded, ViewDatabase
 from cim_domain.views.sql.database import SqlViews
 from tests.cim_domain.faulty import Calls, FaultyViews, away, until
 from tests.cim_domain.tallies import (
@@ -310,7 +311,7 @@ async def test_where_newer_code_has_moved_the_views_over_it_it_goes_on(setting: 
     async with running(setting.runner()) as runner:
         await until(lambda: runner.status.state is RunnerState.WAITING)
         views = await setting.views.open(setting.domain.projections["tallies"])
-        await views.commit((), expected=await views.checkpoint(), checkpoint=newer)
+        await views.commit((), expected=await read_up_to(views), checkpoint=Checkpoint(newer))
         await setting.add("a", 2)
         await caught_up(runner, setting)
         assert runner.status.state is RunnerState.LIVE
@@ -432,7 +433,7 @@ async def database(request: Any, tmp_path: Any) -> Any:
     if request.param == "memory":
         made: ViewDatabase = MemoryViews()
     else:
-        made = SqlViews.sqlite(tmp_path / "views.sqlite3", "sums")
+        made = SqlViews.sqlite(tmp_path / "views.sqlite3", "sums", "log")
     yield made
     await made.close()
 
@@ -623,7 +624,9 @@ async def test_views_that_were_lost_are_rebuilding_up_to_where_the_log_ended_at_
 ) -> None:
     for number in range(1, 6):
         await setting.add("a", number)
-    setting.views = MemoryViews() if kind == "memory" else SqlViews.sqlite(tmp_path / "v", "sums")
+    setting.views = (
+        MemoryViews() if kind == "memory" else SqlViews.sqlite(tmp_path / "v", "sums", "log")
+    )
     setting.log = held = Held(setting.log, 3)  # type: ignore[assignment]
     runner = setting.runner()
     await runner.open()
@@ -690,7 +693,7 @@ def set_back(path: Path, rows: Rows) -> None:
 async def test_views_that_are_set_back_are_read_on_from_there(
     setting: Setting, tmp_path: Path, idle: bool
 ) -> None:
-    setting.views = database = SqlViews.sqlite(tmp_path / "views", "sums")
+    setting.views = database = SqlViews.sqlite(tmp_path / "views", "sums", "log")
     for number in range(1, 4):
         await setting.add("a", number)
     async with running(setting.runner()) as runner:
@@ -745,5 +748,5 @@ async def test_events_it_has_no_use_for_are_stored_by_time_too(setting: Setting)
         (model,) = setting.domain.projections.values()
         store = await setting.views.open(model)
         async with asyncio.timeout(10):
-            while await store.checkpoint() < 2:  # noqa: ASYNC110 - nobody announces it
+            while await read_up_to(store) < 2:  # noqa: ASYNC110 - nobody announces it
                 await asyncio.sleep(0)

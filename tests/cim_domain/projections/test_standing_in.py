@@ -67,7 +67,7 @@ def log() -> MemoryEvents:
 @pytest.fixture
 async def databases(tmp_path):
     """The same file twice, as two processes have it open."""
-    both = [SqlViews.sqlite(tmp_path / "views.sqlite3", "sums") for _ in range(2)]
+    both = [SqlViews.sqlite(tmp_path / "views.sqlite3", "sums", "log") for _ in range(2)]
     yield both
     for one in both:
         await one.close()

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from cim_domain.model.view import Page
 from cim_domain.testing.views.conformance import Colour, Size, Thing, things
 from cim_domain.views.memory.database import MemoryViews
-from cim_domain.views.port import Change, ViewDatabase, ViewStore
+from cim_domain.views.port import Change, Checkpoint, ViewDatabase, ViewStore
 from cim_domain.views.sql.database import SqlViews
 
 TEXTS = st.text(st.sampled_from("aAäÄßs%_\\ '\x00\x01\x02\u0308🚀\uffee"), max_size=4)
@@ -65,7 +65,7 @@ async def answers(
     store = await database.open(things())
     for number, batch in enumerate(batches):
         changes = [Change(Thing, row, value) for row, value in batch.items()]
-        await store.commit(changes, expected=number, checkpoint=number + 1)
+        await store.commit(changes, expected=number, checkpoint=Checkpoint(number + 1))
     said: list[Any] = [await store.load(Thing, {row for batch in batches for row in batch})]
     for organization, question in asked:
         said.append(await store.reader(organization).count(Thing, question["where"]))
@@ -102,7 +102,7 @@ def test_sqlite_answers_as_memory_does(
     asked: list[tuple[str, dict[str, Any]]],
 ) -> None:
     with TemporaryDirectory() as directory:
-        sqlite = SqlViews.sqlite(Path(directory) / "views.db", "nix")
+        sqlite = SqlViews.sqlite(Path(directory) / "views.db", "nix", "log")
         asyncio.run(compared(sqlite, batches, asked))
 
 
@@ -113,5 +113,5 @@ def test_postgresql_answers_as_memory_does(
     batches: list[dict[tuple[str, str], Thing | None]],
     asked: list[tuple[str, dict[str, Any]]],
 ) -> None:
-    postgresql = SqlViews.postgresql(shared, f"d{uuid4().hex}")
+    postgresql = SqlViews.postgresql(shared, f"d{uuid4().hex}", "log")
     asyncio.run(compared(postgresql, batches, asked))

@@ -28,8 +28,9 @@ from cim_domain.testing.views.conformance import (
     put,
     things,
 )
+from cim_domain.testing.views.sample import read_up_to
 from cim_domain.views.layout import UNFIT
-from cim_domain.views.port import CheckpointMoved, ViewDatabase
+from cim_domain.views.port import Checkpoint, CheckpointMoved, ViewDatabase
 from cim_domain.views.sql.database import SqlViews
 from tests.cim_domain.tallies import Add, TallyView, request, tally_domain
 
@@ -44,21 +45,21 @@ class TestPostgresqlViews(ViewsConformance):
     async def database(self, shared: str) -> AsyncIterator[ViewDatabase]:
         self.domain = f"d{uuid4().hex}"
         self.url = shared
-        self.opened = [SqlViews.postgresql(shared, self.domain)]
+        self.opened = [SqlViews.postgresql(shared, self.domain, "log")]
         yield self.opened[0]
         for database in self.opened:
             await database.close()
 
     async def reopen(self, database: ViewDatabase) -> ViewDatabase:
         await database.close()
-        self.opened.append(SqlViews.postgresql(self.url, self.domain))
+        self.opened.append(SqlViews.postgresql(self.url, self.domain, "log"))
         return self.opened[-1]
 
 
 @pytest.fixture
 async def instances(url: str) -> AsyncIterator[list[SqlViews]]:
     """Two services on one database."""
-    opened = [SqlViews.postgresql(url, "nix") for _ in range(2)]
+    opened = [SqlViews.postgresql(url, "nix", "log") for _ in range(2)]
     yield opened
     for database in opened:
         await database.close()
@@ -75,7 +76,9 @@ async def test_of_two_instances_that_commit_at_once_one_wins(instances: list[Sql
     stores = [await database.open(things()) for database in instances]
     outcomes = await asyncio.gather(
         *(
-            store.commit([put("k", Thing(name=str(number)))], expected=0, checkpoint=number + 1)
+            store.commit(
+                [put("k", Thing(name=str(number)))], expected=0, checkpoint=Checkpoint(number + 1)
+            )
             for number, store in enumerate(stores)
         ),
         return_exceptions=True,
@@ -86,7 +89,7 @@ async def test_of_two_instances_that_commit_at_once_one_wins(instances: list[Sql
 
 
 async def test_who_waits_for_a_lock_too_long_is_told(url: str) -> None:
-    database = SqlViews.postgresql(url, "nix", patience=0.1)
+    database = SqlViews.postgresql(url, "nix", "log", patience=0.1)
     store = await database.open(things())
     engine = sa.create_engine(url)
     with engine.connect() as connection:
@@ -103,7 +106,7 @@ async def test_who_waits_for_a_lock_too_long_is_told(url: str) -> None:
 
 
 async def test_views_work_again_once_the_server_is_back(server: Any, url: str) -> None:
-    database = SqlViews.postgresql(url, "nix")
+    database = SqlViews.postgresql(url, "nix", "log")
     store = await database.open(things())
     await keep(store, named("a"))
     server.stop()
@@ -112,7 +115,7 @@ async def test_views_work_again_once_the_server_is_back(server: Any, url: str) -
             await names(store)
         assert refused.value.code == "views_unavailable"
         with pytest.raises(Unavailable):
-            await store.commit([], expected=1, checkpoint=2)
+            await store.commit([], expected=1, checkpoint=Checkpoint(2))
     finally:
         server.start()
     await keep(store, {"b": Thing(name="b")})
@@ -137,7 +140,7 @@ def silent(server: Any) -> Iterator[None]:
 async def test_a_connection_that_dies_silently_is_noticed_by_all_and_closing_ends(
     server: Any, url: str
 ) -> None:
-    database = SqlViews.postgresql(url, "nix", patience=0.1)
+    database = SqlViews.postgresql(url, "nix", "log", patience=0.1)
     store = await database.open(things())
     await keep(store, named("a"))
     assert await names(store) == ["a"]
@@ -180,7 +183,7 @@ async def active(url: str) -> int:
 
 
 async def test_who_waits_no_longer_has_the_database_wait_no_longer(url: str) -> None:
-    database = SqlViews.postgresql(url, "nix")
+    database = SqlViews.postgresql(url, "nix", "log")
     store = await database.open(things())
     await keep(store, named("a"))
     asked = [asyncio.create_task(sleeping(store)) for _ in range(5)]
@@ -188,7 +191,7 @@ async def test_who_waits_no_longer_has_the_database_wait_no_longer(url: str) -> 
         await asyncio.sleep(0)
     # Looks, and what projections do, have threads of their own.
     async with asyncio.timeout(40):
-        assert await store.checkpoint() == 1
+        assert await read_up_to(store) == 1
         await keep(store, {"b": Thing(name="b")})
     for one in asked:
         one.cancel()
@@ -206,7 +209,7 @@ async def test_who_waits_no_longer_has_the_database_wait_no_longer(url: str) -> 
 async def test_a_value_that_the_database_refuses_is_no_reason_to_wait(
     url: str, statement: str
 ) -> None:
-    database = SqlViews.postgresql(url, "nix")
+    database = SqlViews.postgresql(url, "nix", "log")
     with pytest.raises(Failed) as refused:
         await database._threads.write(lambda connection: connection.execute(sa.text(statement)))
     assert refused.value.code == UNFIT
@@ -214,7 +217,11 @@ async def test_a_value_that_the_database_refuses_is_no_reason_to_wait(
 
 
 async def test_an_event_whose_view_the_database_refuses_is_a_dead_letter(url: str) -> None:
-    database, letters, log = SqlViews.postgresql(url, "sums"), MemoryDeadLetters(), MemoryEvents()
+    database, letters, log = (
+        SqlViews.postgresql(url, "sums", "log"),
+        MemoryDeadLetters(),
+        MemoryEvents(),
+    )
     domain = tally_domain()
     (model,) = domain.projections.values()
     store = await database.open(model)
@@ -242,7 +249,7 @@ async def test_an_event_whose_view_the_database_refuses_is_a_dead_letter(url: st
 
 
 async def test_a_switch_leaves_views_that_are_indexed_and_analyzed(url: str) -> None:
-    database = SqlViews.postgresql(url, "nix")
+    database = SqlViews.postgresql(url, "nix", "log")
     await database.open(things())
     rebuilt = await database.rebuild(things())
     await keep(rebuilt, named(*map(str, range(2000))))
@@ -275,7 +282,7 @@ async def test_instances_that_finish_together_make_the_indexes_once(
 
 
 async def test_a_database_of_another_encoding_is_refused(server: Any) -> None:
-    database = SqlViews.postgresql(server.create_database("SQL_ASCII"), "nix")
+    database = SqlViews.postgresql(server.create_database("SQL_ASCII"), "nix", "log")
     with pytest.raises(ConfigurationError, match="UTF8"):
         await database.open(things())
     await database.close()
@@ -286,9 +293,9 @@ async def test_a_database_of_another_encoding_is_refused(server: Any) -> None:
 )
 def test_a_url_that_does_not_fit_is_refused_without_being_shown(url: str) -> None:
     with pytest.raises(ConfigurationError) as refused:
-        SqlViews.postgresql(url, "nix")
+        SqlViews.postgresql(url, "nix", "log")
     assert "secret" not in str(refused.value)
 
 
 def test_no_repr_shows_a_password() -> None:
-    assert "secret" not in repr(SqlViews.postgresql("postgresql://u:secret@h/d", "nix"))
+    assert "secret" not in repr(SqlViews.postgresql("postgresql://u:secret@h/d", "nix", "log"))

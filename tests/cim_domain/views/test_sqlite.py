@@ -24,7 +24,8 @@ from cim_domain.testing.views.conformance import (
     put,
     things,
 )
-from cim_domain.views.port import CheckpointMoved, ViewDatabase, ViewStore
+from cim_domain.testing.views.sample import read_up_to
+from cim_domain.views.port import Checkpoint, CheckpointMoved, ViewDatabase, ViewStore
 from cim_domain.views.sql.database import SqlViews
 from cim_domain.views.sql.sqlite import READER_CACHE, WRITER_CACHE
 from cim_domain.views.sql.sqlite_file import CHECKED_ALWAYS
@@ -36,14 +37,14 @@ class TestSqliteViews(ViewsConformance):
     @pytest.fixture
     async def database(self, path: Path) -> AsyncIterator[ViewDatabase]:
         self.path = path
-        self.opened = [SqlViews.sqlite(path, "nix")]
+        self.opened = [SqlViews.sqlite(path, "nix", "log")]
         yield self.opened[0]
         for database in self.opened:
             await database.close()
 
     async def reopen(self, database: ViewDatabase) -> ViewDatabase:
         await database.close()
-        self.opened.append(SqlViews.sqlite(self.path, "nix"))
+        self.opened.append(SqlViews.sqlite(self.path, "nix", "log"))
         return self.opened[-1]
 
 
@@ -58,7 +59,7 @@ async def views(path: Path) -> AsyncIterator[Callable[[], SqlViews]]:
     opened: list[SqlViews] = []
 
     def open_views() -> SqlViews:
-        opened.append(SqlViews.sqlite(path, "nix", patience=0.1))
+        opened.append(SqlViews.sqlite(path, "nix", "log", patience=0.1))
         return opened[-1]
 
     yield open_views
@@ -151,7 +152,11 @@ async def test_a_file_that_is_no_good_is_set_aside_and_views_begin_anew(
         assert after.recovered == aside
         assert content(aside) == spoiled
         assert str(aside) in caplog.text
-        assert (store.live, await store.checkpoint(), await names(store)) == (True, 0, [])
+        assert (store.live, await read_up_to(store), await names(store)) == (
+            True,
+            0,
+            [],
+        )
         await after.close()
         execute(path, "SELECT 1")
 
@@ -287,14 +292,14 @@ async def test_an_empty_file_is_taken(views: Callable[[], SqlViews], path: Path)
 
 
 async def test_a_missing_directory_is_refused(tmp_path: Path) -> None:
-    database = SqlViews.sqlite(tmp_path / "none" / "views.db", "nix")
+    database = SqlViews.sqlite(tmp_path / "none" / "views.db", "nix", "log")
     with pytest.raises(ConfigurationError, match="create it"):
         await database.open(things())
     await database.close()
 
 
 async def test_a_directory_is_no_file(tmp_path: Path) -> None:
-    database = SqlViews.sqlite(tmp_path, "nix")
+    database = SqlViews.sqlite(tmp_path, "nix", "log")
     with pytest.raises(ConfigurationError, match="name a file"):
         await database.open(things())
     await database.close()
@@ -335,7 +340,7 @@ from cim_domain.testing.views.conformance import Thing, keep, names, put, things
 from cim_domain.views.sql.database import SqlViews
 
 async def main():
-    database = SqlViews.sqlite(Path(sys.argv[1]), "nix")
+    database = SqlViews.sqlite(Path(sys.argv[1]), "nix", "log")
     store = await database.open(things())
     await keep(store, {"first": Thing(name="first")})
     unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -343,17 +348,17 @@ async def main():
     large = [put(str(number), Thing(name=str(number), text="x" * 1000)) for number in range(2000)]
     for _ in range(2):
         try:
-            await store.commit(large, expected=1, checkpoint=2)
+            await store.commit(large, expected=1, checkpoint=Checkpoint(2))
         except Unavailable as error:
             assert error.code == "views_full", error.code
             assert "free space" in error.message
         else:
             raise AssertionError("there was room")
-        assert await store.checkpoint() == 1
+        assert await read_up_to(store) == 1
         assert await names(store) == ["first"]
     resource.setrlimit(resource.RLIMIT_FSIZE, unlimited)
-    await store.commit(large, expected=1, checkpoint=2)
-    assert await store.checkpoint() == 2
+    await store.commit(large, expected=1, checkpoint=Checkpoint(2))
+    assert await read_up_to(store) == 2
     assert await store.reader(None).count(Thing) == 2001
     await database.close()
 
@@ -376,7 +381,7 @@ from cim_domain.testing.views.conformance import keep, named, names, things
 from cim_domain.views.sql.database import SqlViews
 
 async def opened(path):
-    database = SqlViews.sqlite(path, "nix")
+    database = SqlViews.sqlite(path, "nix", "log")
     try:
         return await names(await database.open(things()))
     except Unavailable as error:
@@ -389,7 +394,7 @@ async def main(directory):
         os.chown(directory, 65534, 65534)
         os.setuid(65534)
     path = directory / "views.db"
-    database = SqlViews.sqlite(path, "nix")
+    database = SqlViews.sqlite(path, "nix", "log")
     await keep(await database.open(things()), named("a"))
     await database.close()
     for place, writable, read_only in ((path, 0o600, 0o400), (directory, 0o700, 0o500)):
@@ -415,7 +420,7 @@ from cim_domain.testing.views.conformance import keep, named, things
 from cim_domain.views.sql.database import SqlViews
 
 async def main(path):
-    database = SqlViews.sqlite(path, "nix")
+    database = SqlViews.sqlite(path, "nix", "log")
     await keep(await database.open(things()), named(*map(str, range(5000))))
     os.kill(os.getpid(), signal.SIGKILL)
 
@@ -430,13 +435,14 @@ from cim_domain.views.port import CheckpointMoved
 from cim_domain.views.sql.database import SqlViews
 
 async def main(path, commits):
-    database = SqlViews.sqlite(path, "nix")
+    database = SqlViews.sqlite(path, "nix", "log")
     store = await database.open(things())
     done = 0
     while done < commits:
-        at = await store.checkpoint()
+        at = await read_up_to(store)
         try:
-            await store.commit([put(str(at), Thing(number=at))], expected=at, checkpoint=at + 1)
+            thing = put(str(at), Thing(number=at))
+            await store.commit([thing], expected=at, checkpoint=Checkpoint(at + 1))
             done += 1
         except CheckpointMoved:
             continue
@@ -455,7 +461,7 @@ async def test_processes_move_the_views_one_after_another(
     ]
     assert [await runner.wait() for runner in runners] == [0, 0]
     store = await views().open(things())
-    assert (store.generation, await store.checkpoint()) == (1, 200)
+    assert (store.generation, await read_up_to(store)) == (1, 200)
     assert await store.reader(None).count(Thing) == 200
 
 
@@ -464,15 +470,20 @@ async def test_a_cancelled_commit_is_whole_or_not_at_all(
 ) -> None:
     store = await views().open(things())
     task = asyncio.create_task(
-        store.commit([put(str(n), Thing()) for n in range(500)], expected=0, checkpoint=1)
+        store.commit(
+            [put(str(n), Thing()) for n in range(500)], expected=0, checkpoint=Checkpoint(1)
+        )
     )
     await asyncio.sleep(0)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
     try:
-        await store.commit([put("last", Thing())], expected=0, checkpoint=2)
+        await store.commit([put("last", Thing())], expected=0, checkpoint=Checkpoint(2))
     except CheckpointMoved:
-        assert (await store.checkpoint(), await store.reader(None).count(Thing)) == (1, 500)
+        assert (await read_up_to(store), await store.reader(None).count(Thing)) == (
+            1,
+            500,
+        )
     else:
         assert await store.reader(None).count(Thing) == 1

@@ -37,7 +37,7 @@ async def check_views(
     found: list[Violation] = []
     for model in domain.projections.values():
         store = await database.open(model)
-        checkpoint = await store.checkpoint()
+        checkpoint = (await store.checkpoint()).sequence
         folded = fold(domain, model, log[:checkpoint])
         if not last_of(model, log) <= checkpoint <= len(log):
             found.append(Violation("view", f"{model.name} is at {checkpoint} of {len(log)}"))

@@ -12,7 +12,7 @@ import pytest
 from attrs import evolve, frozen
 
 from cim_domain import Aggregate, Command, Domain, Event, Rejected, decides, evolves
-from cim_domain.commands.snapshots import EventAt, MemorySnapshots, event_at
+from cim_domain.commands.snapshots import EventAt, MemorySnapshots
 from cim_domain.model.subjects import Subjects
 from cim_domain.nats.connection.link import Link
 from cim_domain.store.jetstream import JetStreamEvents, ensure_log
@@ -122,8 +122,8 @@ async def two_logs(link: Link) -> tuple[EventStore, EventStore, EventAt]:
     old, new = (Subjects("sums", prefix=f"t{uuid4().hex[:12]}") for _ in range(2))
     for subjects in (old, new):
         await ensure_log(link.requests, subjects)
-    look = event_at(link, new.event_stream)
-    return JetStreamEvents(link, old), JetStreamEvents(link, new), look
+    store = JetStreamEvents(link, new)
+    return JetStreamEvents(link, old), store, store.event_at
 
 
 @pytest.mark.parametrize(
@@ -170,4 +170,4 @@ async def test_the_event_at_a_sequence_is_found_in_a_stream(
     await Instance(store, MemorySnapshots()).add(3)
     ids = [one.metadata.message_id for one in await all_of(store.read())]
     assert [await look(sequence) for sequence in (1, 2, 3)] == ids
-    assert await look(4) is None
+    assert await look(4) is await look(0) is None
