@@ -78,6 +78,17 @@ class Generations(Database):
         await keep(building, {"k": Relaid(title="new")})
         assert await database.switch(building)
 
+    async def test_abandoned_views_are_gone_and_others_begin_anew(
+        self, database: ViewDatabase, store: ViewStore
+    ) -> None:
+        await keep(store, named("old"))
+        await database.abandon(store)
+        await assert_superseded(store)
+        await database.abandon(store)
+        anew = await database.open(things())
+        assert (anew.generation, anew.live, anew.complete) == (2, True, False)
+        assert (await read_up_to(anew), await names(anew)) == (0, [])
+
     @pytest.mark.usefixtures("store")
     async def test_an_unfinished_generation_is_resumed(self, database: ViewDatabase) -> None:
         building = await database.open(things(version=2))

@@ -133,6 +133,15 @@ class Checkpoints(Database):
         assert await read_up_to(second) == 5
         assert await names(second) == ["one"]
 
+    async def test_a_checkpoint_names_its_event(
+        self, database: ViewDatabase, store: ViewStore
+    ) -> None:
+        await store.commit([], expected=0, checkpoint=Checkpoint(3, "third"))
+        assert await store.checkpoint() == Checkpoint(3, "third")
+        await store.skip(Checkpoint(4, "fourth"), expected=3)
+        again = await (await self.reopen(database)).open(things())
+        assert await again.checkpoint() == Checkpoint(4, "fourth")
+
     async def test_a_skipped_event_moves_the_checkpoint_and_is_remembered(
         self, database: ViewDatabase, store: ViewStore
     ) -> None:

@@ -149,9 +149,16 @@ async def test_views_take_nothing_of_another_log(tmp_path: Path) -> None:
                 at_first, S.query("tally.get"), {"name": "ours"}, X_Min_Sequence=str(sequence)
             )
             await address.leads_to(second)
-            await asyncio.sleep(1)
-            names = await asked(at_second, S.query("tally.names"), {})
-            assert names == ["ours"]
+            async with asyncio.timeout(20):
+                while "error" not in (names := await asked(at_second, S.query("tally.names"), {})):  # noqa: ASYNC110
+                    await asyncio.sleep(0.05)
+            assert names["error"]["code"] == "other_log"
+            await address.leads_to(first)
+            assert (await add(at_first, "ours too"))["sequence"] == sequence + 1
+            at = str(sequence + 1)
+            names = await asked(at_first, S.query("tally.names"), {}, X_Min_Sequence=at)
+            assert names == ["ours", "ours too"]
+            await address.leads_to(second)
             projection = (await address.service.health())["checks"]["projection.tallies"]
             assert projection["status"] == "unhealthy"
 

@@ -299,3 +299,20 @@ def test_a_url_that_does_not_fit_is_refused_without_being_shown(url: str) -> Non
 
 def test_no_repr_shows_a_password() -> None:
     assert "secret" not in repr(SqlViews.postgresql("postgresql://u:secret@h/d", "nix", "log"))
+
+
+async def test_views_of_several_logs_lie_side_by_side(url: str) -> None:
+    databases = [SqlViews.postgresql(url, "nix", log) for log in ("one", "another")]
+    stores = [await database.open(things()) for database in databases]
+    for store, name in zip(stores, ("a", "b"), strict=True):
+        await keep(store, named(name))
+    assert [await names(store) for store in stores] == [["a"], ["b"]]
+    assert [store.generation for store in stores] == [1, 1]
+    rebuilt = await databases[0].rebuild(things())
+    await keep(rebuilt, named("c"))
+    assert await databases[0].switch(rebuilt)
+    assert await names(stores[1]) == ["b"]
+    await stores[1].skip(Checkpoint(2), expected=1)
+    assert not await rebuilt.has_skipped(2)
+    for database in databases:
+        await database.close()

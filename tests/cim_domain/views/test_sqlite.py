@@ -487,3 +487,20 @@ async def test_a_cancelled_commit_is_whole_or_not_at_all(
         )
     else:
         assert await store.reader(None).count(Thing) == 1
+
+
+async def test_views_of_several_logs_lie_side_by_side(path: Path) -> None:
+    databases = [SqlViews.sqlite(path, "nix", log) for log in ("one", "another")]
+    stores = [await database.open(things()) for database in databases]
+    for store, name in zip(stores, ("a", "b"), strict=True):
+        await keep(store, named(name))
+    assert [await names(store) for store in stores] == [["a"], ["b"]]
+    assert [store.generation for store in stores] == [1, 1]
+    rebuilt = await databases[0].rebuild(things())
+    await keep(rebuilt, named("c"))
+    assert await databases[0].switch(rebuilt)
+    assert await names(stores[1]) == ["b"]
+    await stores[1].skip(Checkpoint(2), expected=1)
+    assert not await rebuilt.has_skipped(2)
+    for database in databases:
+        await database.close()
