@@ -24,7 +24,7 @@ from cim_domain.projections.standstill import Standstill
 from cim_domain.projections.status import OnPoison, ProjectionStatus, RunnerState
 from cim_domain.projections.writer import IDLE_CHECKPOINT, Poison, ViewWriter
 from cim_domain.store.port import Log, Slice
-from cim_domain.views.port import CheckpointMoved, Superseded, ViewDatabase, ViewStore
+from cim_domain.views.port import Checkpoint, CheckpointMoved, Superseded, ViewDatabase, ViewStore
 
 __all__ = ["IDLE_CHECKPOINT", "OnPoison", "ProjectionRunner", "ProjectionStatus", "RunnerState"]
 
@@ -152,14 +152,18 @@ class ProjectionRunner:
 
     async def open(self) -> None:
         """Open the views. Raises `ConfigurationError` and `Unavailable`."""
-        while not await self._is_of_log(views := await self._database.open(self._model)):
+        while True:
+            views = await self._database.open(self._model)
+            checkpoint = await views.checkpoint()
+            if await self._is_in_log(checkpoint):
+                break
             logger.warning(
                 "projection %s: its views have read events that are not in the log, which was"
                 " brought back from an older copy; they are built anew",
                 self._model.name,
             )
             await self._database.abandon(views)
-        await self._begin(views, await self._stand_in(views))
+        await self._begin(views, checkpoint, await self._stand_in(views))
         self._replaced = False
         self._opened.set()
         self._opened = asyncio.Event()
@@ -239,7 +243,7 @@ class ProjectionRunner:
         Gives the status after each step. Not for a runner that runs. Raises `Superseded` where
         somebody else began to build them anew, and the error of an event that cannot be projected.
         """
-        await self._begin(views, None)
+        await self._begin(views, await views.checkpoint(), None)
         try:
             async with aclosing(self._steps(BUILT_TOGETHER)) as steps:
                 async for _ in steps:
@@ -257,15 +261,18 @@ class ProjectionRunner:
     async def _stand_in(self, views: ViewStore) -> ViewStore | None:
         """Those that queries read meanwhile, where these are being built."""
         found = None if views.live else await self._database.stand_in(self._model)
-        return found if found is not None and await self._is_of_log(found) else None
+        if found is None or not await self._is_in_log(await found.checkpoint()):
+            return None
+        return found
 
-    async def _is_of_log(self, views: ViewStore) -> bool:
-        """Whether the log has the last event that the views have taken in, at its place."""
-        sequence, event_id = await views.checkpoint()
+    async def _is_in_log(self, checkpoint: Checkpoint) -> bool:
+        """Whether the log has the last event that views have taken in, at its place."""
+        sequence, event_id = checkpoint
         return sequence == 0 or await self._log.event_at(sequence) == event_id
 
-    async def _begin(self, views: ViewStore, stand_in: ViewStore | None) -> None:
-        checkpoint = await views.checkpoint()
+    async def _begin(
+        self, views: ViewStore, checkpoint: Checkpoint, stand_in: ViewStore | None
+    ) -> None:
         complete = views.complete
         head = 0 if complete else await self._end_of_log(checkpoint.sequence)
         # At once, so that no query meets views with the position of others.

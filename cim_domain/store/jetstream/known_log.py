@@ -19,7 +19,7 @@ from cim_domain.nats.jetstream.direct import StoredMessage
 from cim_domain.nats.jetstream.leader_reads import message_at
 from cim_domain.store.jetstream.stream import log_identity
 from cim_domain.store.port import LogIdentity
-from cim_domain.wire.codec import read_event
+from cim_domain.wire.codec import EVENT_ID, read_event
 
 _NEVER = 0
 
@@ -96,12 +96,13 @@ class KnownLog:
             return False
         stream = self._subjects.event_stream
         found = await message_at(self._link.requests, stream, seen.sequence)
-        return found is not None and self._event_id(found) == seen.event_id
+        return found is not None and seen.event_id in self._event_ids(found)
 
-    def _event_id(self, found: StoredMessage) -> str:
+    def _event_ids(self, found: StoredMessage) -> tuple[str | None, str]:
+        """As whoever wrote it has it, and as it is read, which differs for a foreign one."""
         service = self._subjects.service
         record = read_event(found.subject, found.headers, found.data, found.sequence, service)
-        return record.metadata.message_id
+        return found.headers.get(EVENT_ID), record.metadata.message_id
 
     async def _ask(self) -> dict[str, Any]:
         return await call(

@@ -79,7 +79,7 @@ async def test_what_is_not_there_yet_is_a_warning(run, subjects, nats_url, tmp_p
 
 @pytest.mark.parametrize("fault", ["damaged", "foreign"])
 def test_views_that_cannot_be_used_fail(run, nats_url, subjects, tmp_path, fault):
-    file = tmp_path / "nix-views.sqlite3"
+    file = tmp_path / f"{subjects.prefix}-nix-views.sqlite3"
     if fault == "damaged":
         with closing(sqlite3.connect(file)) as connection:
             connection.execute(f"PRAGMA application_id = {APPLICATION}")

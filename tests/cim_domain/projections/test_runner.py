@@ -148,9 +148,9 @@ class Slices:
         store = await self.inner.open(model)
         commit, noted = store.commit, self.commits
 
-        async def noting(changes: Sequence[Any], *, expected: int, checkpoint: int) -> None:
+        async def noting(changes: Sequence[Any], *, expected: int, checkpoint: Checkpoint) -> None:
             await commit(changes, expected=expected, checkpoint=checkpoint)
-            noted.append((expected, checkpoint, len(changes)))
+            noted.append((expected, checkpoint.sequence, len(changes)))
 
         class Noting:
             def __getattr__(self, name: str) -> Any:

@@ -337,6 +337,8 @@ import asyncio, resource, sys
 from pathlib import Path
 from cim_domain.errors import Unavailable
 from cim_domain.testing.views.conformance import Thing, keep, names, put, things
+from cim_domain.testing.views.sample import read_up_to
+from cim_domain.views.port import Checkpoint
 from cim_domain.views.sql.database import SqlViews
 
 async def main():
@@ -431,7 +433,8 @@ RUNNER = """
 import asyncio, sys
 from pathlib import Path
 from cim_domain.testing.views.conformance import Thing, put, things
-from cim_domain.views.port import CheckpointMoved
+from cim_domain.testing.views.sample import read_up_to
+from cim_domain.views.port import Checkpoint, CheckpointMoved
 from cim_domain.views.sql.database import SqlViews
 
 async def main(path, commits):

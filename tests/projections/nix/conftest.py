@@ -16,7 +16,7 @@ from cim_domain.model.aggregate import Aggregate
 from cim_domain.model.metadata import Recorded
 from cim_domain.model.view import View
 from cim_domain.views.memory.database import MemoryViews
-from cim_domain.views.port import Change, ViewStore
+from cim_domain.views.port import Change, Checkpoint, ViewStore
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -101,7 +101,7 @@ class ReadSide:
             await store.commit(
                 list(changes.values()),
                 expected=metadata.sequence - 1,
-                checkpoint=metadata.sequence,
+                checkpoint=Checkpoint(metadata.sequence, metadata.message_id),
             )
 
     async def _store(self, name: str) -> ViewStore:
