@@ -105,11 +105,12 @@ class Appending:
         outcomes = await asyncio.gather(
             *(store.append([one]) for one in commits), return_exceptions=True
         )
-        won = [number for number, one in enumerate(outcomes) if not isinstance(one, StoreConflict)]
-        assert len(won) == 1
-        events = len(commits[won[0]].events)
-        assert outcomes[won[0]] == (Position(events, events),)
-        assert await all_of(store.read()) == stored([commits[won[0]]], events)
+        others = [one for one in enumerate(outcomes) if not isinstance(one[1], StoreConflict)]
+        assert len(others) == 1, others
+        won, outcome = others[0]
+        events = len(commits[won].events)
+        assert outcome == (Position(events, events),)
+        assert await all_of(store.read()) == stored([commits[won]], events)
 
     async def test_concurrent_appends_to_different_aggregates_are_all_stored(
         self, store: EventStore

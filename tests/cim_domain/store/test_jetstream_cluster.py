@@ -9,6 +9,7 @@ from cim_domain.model.subjects import Subjects
 from cim_domain.nats.config.settings import load_settings
 from cim_domain.nats.connection.link import Link
 from cim_domain.nats.jetstream.api import call
+from cim_domain.nats.jetstream.patience import Patience
 from cim_domain.nats.server.embedded import EmbeddedServer
 from cim_domain.store.jetstream import JetStreamEvents, ensure_log
 from cim_domain.store.port import START, EventStore, Position, StoreConflict
@@ -18,6 +19,9 @@ from cim_domain.testing.server import crash, in_thread
 from cim_domain.testing.store.conformance import PersistentConformance
 
 pytestmark = pytest.mark.slow
+
+PATIENT = Patience(budget=60)
+"""Three servers on a busy machine may have no leader for longer than a service waits."""
 
 
 @pytest.fixture(scope="module")
@@ -48,14 +52,14 @@ async def replicated(links: list[Link], subjects: Subjects) -> AsyncIterator[Sub
 class TestOnThreeReplicas(PersistentConformance):
     @pytest.fixture
     async def store(self, links: list[Link], replicated: Subjects) -> JetStreamEvents:
-        return JetStreamEvents(links[1], replicated)
+        return JetStreamEvents(links[1], replicated, PATIENT)
 
     @pytest.fixture
     def reopen(
         self, links: list[Link], replicated: Subjects
     ) -> Callable[[], Awaitable[EventStore]]:
         async def again() -> EventStore:
-            return JetStreamEvents(links[2], replicated)
+            return JetStreamEvents(links[2], replicated, PATIENT)
 
         return again
 
