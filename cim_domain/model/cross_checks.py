@@ -30,6 +30,33 @@ def queries_of(
     return found
 
 
+def stored_events(
+    events: Mapping[str, type[Event]], aggregates: Collection[str], mistakes: Mistakes
+) -> dict[str, type[Event]]:
+    """As what is read what the log holds, by each of the types that may be stored there.
+
+    `events` are those of today, by their types; `aggregates` the names of those of the domain.
+    """
+    found = dict(events)
+    for event in dict.fromkeys(events.values()):
+        own = event.message_type.split(".")[0]
+        for former in event.former_types:
+            aggregate = former.split(".")[0]
+            other = found.setdefault(former, event)
+            if other is not event:
+                had = "the type" if other.message_type == former else "the former type"
+                mistakes.add(
+                    f"{where(event)} was formerly {former!r}, which is {had} of {where(other)}:"
+                    " a stored event is read as one class"
+                )
+            elif aggregate != own and aggregate in aggregates:
+                mistakes.add(
+                    f"{where(event)} was formerly {former!r}, but there is an aggregate"
+                    f" {aggregate!r}, in whose histories such events are: they are read as its own"
+                )
+    return found
+
+
 def check_whole(
     domain: str,
     aggregates: Collection[AggregateModel],

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from cim_domain.errors import Failed, LoadError, ModelError, Outdated
 from cim_domain.identity import aggregate_id
 from cim_domain.model.aggregate import Aggregate, AggregateModel, examine_aggregate
-from cim_domain.model.cross_checks import check_whole, queries_of
+from cim_domain.model.cross_checks import check_whole, queries_of, stored_events
 from cim_domain.model.discovery import (
     READ_SIDE,
     WRITE_SIDE,
@@ -81,6 +81,10 @@ class Domain:
                 (event for model in self.aggregates.values() for event in model.events), mistakes
             )
         )
+        self.stored_events: Mapping[str, type[Event]] = MappingProxyType(
+            stored_events(self.events, self.aggregates.keys(), mistakes)
+        )
+        """The same with the types that events had formerly: all that the log may hold."""
         self.queries: Mapping[str, tuple[ProjectionModel, Answer]] = MappingProxyType(
             queries_of(self.projections.values(), mistakes)
         )
@@ -148,14 +152,14 @@ class Domain:
         return aggregate_id(self.name, organization_id, model.name, model.key_of(command))
 
     def read_event(self, metadata: Metadata, data: bytes) -> Event:
-        """The event in a record of the log, in the shape that the code knows today.
+        """The event in a record of the log, in the shape and under the name that it has today.
 
         Raises `Outdated` where newer code can: ``unknown_event`` for a type that this one does not
         have, ``newer_event`` for a version after its own. Raises `Failed` where none can:
         ``corrupt_event`` where the data do not fit, ``foreign_event`` for a message that the kit
         has not written.
         """
-        event = self.events.get(metadata.message_type)
+        event = self.stored_events.get(metadata.message_type)
         if not metadata.aggregate_version:
             raise Failed(
                 f"the message at sequence {metadata.sequence} is no event that this kit has"
@@ -166,7 +170,7 @@ class Domain:
         if event is None:
             raise Outdated(
                 f"the log holds an event of type {metadata.message_type!r} (sequence"
-                f" {metadata.sequence}), which this code does not know: run a newer one",
+                f" {metadata.sequence}), which this code does not know: {either(metadata)}",
                 code="unknown_event",
                 details=_place(metadata),
             )
@@ -187,6 +191,14 @@ class Domain:
                 code="corrupt_event",
                 details={**_place(metadata), **_fields(error)},
             ) from error
+
+
+def either(metadata: Metadata) -> str:
+    """What to do about an event of a type that the code does not know: one of two things."""
+    return (
+        "either newer code has stored it, then run that; or it was renamed here, then declare the"
+        f' event with formerly="{metadata.message_type}"'
+    )
 
 
 def _place(metadata: Metadata) -> dict[str, Any]:

@@ -34,6 +34,7 @@ _KEYWORDS = {
     "message_type": "type=",
     "aliases": "aliases=",
     "schema_version": "version=",
+    "former_types": "formerly=",
 }
 
 Json = dict[str, Any]
@@ -114,19 +115,37 @@ class Event(Message):
     """Something that happened. Fields that the code does not know are ignored when it is read.
 
     `version` counts the shapes it has had; `upcasts` says how an older one becomes the next.
+    `formerly` are further types under which the log may hold it, from before it was renamed: what
+    was stored under one of these is read as this class, in the version that it was stored in.
     """
 
     model_config = ConfigDict(extra="ignore")
 
     schema_version: ClassVar[int] = 1
     upcasters: ClassVar[dict[int, Upcaster]] = {}
+    former_types: ClassVar[tuple[str, ...]] = ()
 
-    _own_keywords: ClassVar[tuple[str, ...]] = ("version",)
+    _own_keywords: ClassVar[tuple[str, ...]] = ("version", "formerly")
 
-    def __init_subclass__(cls, *, version: int = 1, **kwargs: Any) -> None:
+    def __init_subclass__(
+        cls, *, version: int = 1, formerly: str | tuple[str, ...] = (), **kwargs: Any
+    ) -> None:
         super().__init_subclass__(**kwargs)
         cls.schema_version = whole(cls, "version", version)
         cls.upcasters = {}
+        cls.former_types = names(cls, "formerly", formerly)
+        for former in cls.former_types:
+            if not _TYPE.fullmatch(former):
+                note(cls, f"formerly {former!r} is not of the form aggregate.action")
+            elif former == cls.message_type:
+                note(cls, f"formerly {former!r} is the type that it has now")
+        if cls.former_types and not cls.message_type:
+            note(cls, "formerly= is for an event that has a type of its own: type='...'")
+
+    @classmethod
+    def stored_types(cls) -> tuple[str, ...]:
+        """The types under which the log may hold it: its own, and those it had."""
+        return (cls.message_type, *cls.former_types)
 
     @classmethod
     def from_log(cls, data: bytes, version: int) -> Self:

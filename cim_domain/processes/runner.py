@@ -21,7 +21,7 @@ from cim_domain.errors import (
     Unavailable,
 )
 from cim_domain.identity import derived_id
-from cim_domain.model.domain import Domain
+from cim_domain.model.domain import Domain, either
 from cim_domain.model.messages import Command
 from cim_domain.model.metadata import Metadata, Recorded, utc_now
 from cim_domain.model.process import ProcessModel
@@ -69,7 +69,7 @@ class ProcessRunner:
         self._model = model
         self._execute = execute
         self._source = subjects.service
-        self._types = {event.message_type for event in model.events}
+        self._types = {stored for event in model.events for stored in event.stored_types()}
         self._subscriber = Subscriber(
             link,
             ConsumerDefinition(
@@ -118,15 +118,18 @@ class ProcessRunner:
         message_type = record.metadata.message_type
         if message_type in self._types:
             await self.replay(record)
-        elif message_type not in self._domain.events and await self._is_for_newer(message_type):
+        elif message_type not in self._domain.stored_events and await self._is_for_other(
+            message_type
+        ):
             raise Outdated(
                 f"the log holds an event of type {message_type!r} (sequence"
-                f" {record.metadata.sequence}), to which newer code of the process"
-                f" {self._model.name} reacts, and which this code does not know: run a newer one",
+                f" {record.metadata.sequence}), to which other code of the process"
+                f" {self._model.name} reacts, and which this code does not know:"
+                f" {either(record.metadata)}",
                 code="unknown_event",
             )
 
-    async def _is_for_newer(self, message_type: str) -> bool:
+    async def _is_for_other(self, message_type: str) -> bool:
         """Whether other code of this process, which shares its consumer, reacts to such events."""
         try:
             return message_type in await self._subscriber.handled()

@@ -59,7 +59,9 @@ class ViewWriter:
         self._on_poison = on_poison
         self._progress = progress
         self._projectors: dict[str, tuple[Projector, ...]] = {
-            event.message_type: projectors for event, projectors in model.events.items()
+            stored: projectors
+            for event, projectors in model.events.items()
+            for stored in event.stored_types()
         }
         self._checkpoint = 0
         self._read_to = START

@@ -45,6 +45,17 @@ def field(of: str, line: str) -> str:
     return f"{head}{found}{first}\n    {line}\n{rest}"
 
 
+SHUT = """
+class Shut(Event, type="door.shut"):
+    name: str
+
+@evolves
+def was_shut(self, event: Shut) -> Door: return self
+
+Door.was_shut = was_shut
+"""
+GATE = without(SOUND, "door.", "gate.").replace("Door", "Gate").replace("Open", "Swing")
+
 MISTAKES = {
     # Values that make no sense
     "concurrency 0": (process("concurrency=0"), ["Doorman", "concurrency 0"]),
@@ -72,6 +83,36 @@ MISTAKES = {
     "an event's version True": (
         without(SOUND, EVENT, f"{EVENT}, version=True"),
         ["Opened", "version True"],
+    ),
+    "a former name that is a number": (
+        without(SOUND, EVENT, f"{EVENT}, formerly=5"),
+        ["Opened", "formerly=5"],
+    ),
+    "a former name that is none": (
+        without(SOUND, EVENT, f"{EVENT}, formerly='opened'"),
+        ["Opened", "'opened'", "aggregate.action"],
+    ),
+    "a former name that is the name": (
+        without(SOUND, EVENT, f"{EVENT}, formerly='door.opened'"),
+        ["Opened", "'door.opened'", "now"],
+    ),
+    "a former name of a base": (
+        SOUND + "\nclass Base(Event, formerly='door.made'):\n    name: str\n",
+        ["Base", "formerly=", "type"],
+    ),
+    "a former name that another event has": (
+        without(SOUND, EVENT, f"{EVENT}, formerly='door.shut'") + SHUT,
+        ["Opened", "'door.shut'", "the type of", "Shut"],
+    ),
+    "a former name that two events claim": (
+        without(SOUND, EVENT, f"{EVENT}, formerly='door.moved'")
+        + without(SHUT, '"door.shut"', '"door.shut", formerly="door.moved"'),
+        ["'door.moved'", "the former type of", "Opened", "Shut"],
+    ),
+    "a former name in the histories of another aggregate": (
+        without(SOUND, EVENT, f"{EVENT}, formerly='gate.swung'")
+        + GATE,
+        ["Opened", "'gate.swung'", "an aggregate 'gate'"],
     ),
     "a type that is a number": (without(SOUND, '"door.open"', "5"), ["Open", "type 5"]),
     "an upcaster from a text": (
