@@ -130,6 +130,11 @@ class ProjectionModel:
     events: Mapping[type[Event], tuple[Projector, ...]]
     queries: Mapping[type[Query], Answer]
 
+    @property
+    def handles(self) -> tuple[str, ...]:
+        """The types of what the log holds that changes its views, in order."""
+        return tuple(sorted({stored for event in self.events for stored in event.stored_types()}))
+
 
 def examine_projection(projection: Projection, mistakes: Mistakes) -> ProjectionModel:
     """What can be read of a projection, with the mistakes in it."""

@@ -1,11 +1,13 @@
 """What all databases of views do alike: deciding about generations, and knowing what is live."""
 
+import logging
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from cim_domain.model.projection import ProjectionModel
 from cim_domain.views.generations import (
     IS_LIVE,
+    Code,
     Decide,
     Generation,
     Plan,
@@ -19,30 +21,32 @@ from cim_domain.views.generations import (
 from cim_domain.views.layout import Layouts, read_layouts
 from cim_domain.views.port import ViewStore
 
+logger = logging.getLogger("cim_domain.projections")
+
 
 class GenerationalViews(ABC):
     """A `ViewDatabase`, for adapters that keep generations, rows and transactions."""
 
     def __init__(self) -> None:
-        self._live: dict[tuple[str, int, str], Generation] = {}
-        """The live generation of each projection, version and layout, as far as is known here."""
+        self._live: dict[tuple[str, Code], Generation] = {}
+        """The live generation of each projection and code, as far as is known here."""
 
     async def open(self, model: ProjectionModel) -> ViewStore:
         """See `ViewDatabase`."""
         layouts = read_layouts(model)
-        return await self._planned(model, layouts, opening(model.version, layouts.fingerprint))
+        return await self._planned(model, layouts, opening(layouts.code))
 
     async def stand_in(self, model: ProjectionModel) -> ViewStore | None:
         """See `ViewDatabase`."""
         layouts = read_layouts(model)
         known = await self._generations(model.name)
-        found = standing_in(known, model.version, layouts.fingerprint)
+        found = standing_in(known, layouts.code)
         return None if found is None else self._store(model, found.number, layouts)
 
     async def rebuild(self, model: ProjectionModel) -> ViewStore:
         """See `ViewDatabase`."""
         layouts = read_layouts(model)
-        return await self._planned(model, layouts, rebuilding(model.version, layouts.fingerprint))
+        return await self._planned(model, layouts, rebuilding(layouts.code))
 
     async def switch(self, rebuilt: ViewStore) -> bool:
         """See `ViewDatabase`. Raises `Superseded` and `Unavailable`."""
@@ -65,23 +69,25 @@ class GenerationalViews(ABC):
 
     def is_live(self, model: ProjectionModel, layouts: Layouts, number: int) -> bool:
         """Whether a generation is its version's live one."""
-        found = self._live.get((model.name, model.version, layouts.fingerprint))
+        found = self._live.get((model.name, layouts.code))
         return found is not None and found.number == number
 
     def is_complete(self, model: ProjectionModel, layouts: Layouts, number: int) -> bool:
         """Whether it is, and has read the log to its end once."""
-        found = self._live.get((model.name, model.version, layouts.fingerprint))
+        found = self._live.get((model.name, layouts.code))
         return found is not None and found.number == number and found.state is State.LIVE
 
     async def _planned(self, model: ProjectionModel, layouts: Layouts, decide: Decide) -> ViewStore:
         plan = await self._change(model, layouts, decide)
         assert plan is not None  # noqa: S101 - only a switch may come to nothing
         self._note(model.name, plan)
+        if plan.beside is not None:
+            _tell(model, plan.beside.code.handles)
         return self._store(model, plan.found.number, layouts)
 
     def _note(self, name: str, plan: Plan | None) -> None:
         for known in (*plan.changed, plan.found) if plan is not None else ():
-            code = name, known.version, known.layout
+            code = name, known.code
             if known.state in IS_LIVE:
                 self._live[code] = known
             elif code in self._live and self._live[code].number == known.number:
@@ -107,3 +113,16 @@ class GenerationalViews(ABC):
     @abstractmethod
     def _store(self, model: ProjectionModel, number: int, layouts: Layouts) -> ViewStore:
         """A generation to read and write."""
+
+
+def _tell(model: ProjectionModel, before: Iterable[str]) -> None:
+    """Say why views are built anew though nobody has raised their version."""
+    more = sorted({*model.handles} - {*before})
+    less = sorted({*before} - {*model.handles})
+    changed = [f"handles {', '.join(more)} now"] if more else []
+    changed += [f"no longer handles {', '.join(less)}"] if less else []
+    logger.warning(
+        "projection %s %s, unlike the code that has made the views there are: they are built anew",
+        model.name,
+        " and ".join(changed),
+    )

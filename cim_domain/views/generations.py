@@ -1,7 +1,8 @@
 """The generations of a projection's views: which one a version reads, and what a switch retires.
 
-Being live is per version and layout of the code: instances of two versions run side by side, each
-on its own live generation, while one takes the place of the other, be it forth or back.
+Being live is per code, that is version, layout and events handled: instances of two versions run
+side by side, each on its own live generation, while one takes the place of the other, be it forth
+or back.
 
 What happens to generations is decided here, from the list of those that there are; a database
 carries it out in the transaction in which it has read the list.
@@ -35,23 +36,29 @@ TAKES_EVENTS = (*IS_LIVE, State.BUILDING)
 
 
 @frozen
+class Code:
+    """By what code views are made. Where any of it differs, they are others.
+
+    A layout that differs under the same version counts as another version. So do other events:
+    views lack what was passed by before the code began to handle it.
+    """
+
+    version: int
+    layout: str
+    handles: tuple[str, ...] = ()
+    """The types of stored events that change them, in order."""
+
+
+@frozen
 class Generation:
     """What is known of one generation."""
 
     number: int
-    version: int
-    layout: str
+    code: Code
     checkpoint: Checkpoint
     state: State
     used: int = 0
     """Rises over the generations of a projection, each time that another one comes into use."""
-
-    def of(self, version: int, layout: str) -> bool:
-        """Whether code of this version and layout goes on with it.
-
-        A layout that differs under the same version counts as another version.
-        """
-        return (self.version, self.layout) == (version, layout)
 
 
 @frozen
@@ -64,20 +71,22 @@ class Plan:
     """Whether it is new."""
     changed: tuple[Generation, ...] = ()
     """All whose state or use is another one now, as they will be."""
+    beside: Generation | None = None
+    """The live one of the same version and layout that handles other events, where one is made."""
 
 
 Decide = Callable[[Sequence[Generation]], Plan | None]
 """From the generations that there are to what becomes of them; None: nothing."""
 
 
-def opening(version: int, layout: str) -> Decide:
-    """The live one of this version comes into use; or else one is built, the newest begun or new.
+def opening(code: Code) -> Decide:
+    """The live one of this code comes into use; or else one is built, the newest begun or new.
 
     The first one is live from the beginning, so that queries have one to read.
     """
 
     def decide(known: Sequence[Generation]) -> Plan:
-        own = [found for found in known if found.of(version, layout)]
+        own = [found for found in known if found.code == code]
         live = next(_live(own), None)
         if live is not None:
             if live.used == max(found.used for found in _live(known)):
@@ -89,21 +98,22 @@ def opening(version: int, layout: str) -> Decide:
             return Plan(max(building, key=lambda found: found.number))
         first = next(_live(known), None) is None
         state, used = (State.FIRST, _next_use(known)) if first else (State.BUILDING, 0)
-        return Plan(_new(known, version, layout, state, used), made=True)
+        made = _new(known, code, state, used)
+        return Plan(made, made=True, beside=_with_other_events(known, code))
 
     return decide
 
 
-def rebuilding(version: int, layout: str) -> Decide:
-    """A new one is built, and what was being built for this version is dropped."""
+def rebuilding(code: Code) -> Decide:
+    """A new one is built, and what was being built for this code is dropped."""
 
     def decide(known: Sequence[Generation]) -> Plan:
         begun = tuple(
             evolve(found, state=State.DROPPED)
             for found in known
-            if found.state is State.BUILDING and found.of(version, layout)
+            if found.state is State.BUILDING and found.code == code
         )
-        made = _new(known, version, layout, State.BUILDING, 0)
+        made = _new(known, code, State.BUILDING, 0)
         return Plan(made, made=True, changed=begun)
 
     return decide
@@ -127,7 +137,7 @@ def switching(name: str, number: int) -> Decide:
         if found.state in IS_LIVE:
             return Plan(live, changed=() if found == live else (live,))
         live = evolve(live, used=_next_use(known))
-        own = [one for one in known if one.of(found.version, found.layout)]
+        own = [one for one in known if one.code == found.code]
         replaced = tuple(evolve(one, state=State.RETIRED) for one in _live(own))
         spent = [one for one in own if _is_spent(one, number)]
         if not replaced:
@@ -154,18 +164,21 @@ def abandoning(number: int) -> Decide:
     return decide
 
 
-def standing_in(known: Iterable[Generation], version: int, layout: str) -> Generation | None:
-    """The live one of another version that looks the same; of several, the one used last."""
-    alike = (one for one in _live(known) if one.layout == layout and one.version != version)
+def standing_in(known: Iterable[Generation], code: Code) -> Generation | None:
+    """The live one of other code that looks the same; of several, the one used last."""
+    alike = (one for one in _live(known) if one.code.layout == code.layout and one.code != code)
     return max(alike, key=lambda one: one.used, default=None)
 
 
-def _new(
-    known: Sequence[Generation], version: int, layout: str, state: State, used: int
-) -> Generation:
+def _with_other_events(known: Iterable[Generation], code: Code) -> Generation | None:
+    alike = (one for one in _live(known) if evolve(one.code, handles=code.handles) == code)
+    return max(alike, key=lambda one: one.used, default=None)
+
+
+def _new(known: Sequence[Generation], code: Code, state: State, used: int) -> Generation:
     # Dropped ones keep their numbers, so that no holder mistakes another one for his.
     number = max((found.number for found in known), default=0) + 1
-    return Generation(number, version, layout, START, state, used)
+    return Generation(number, code, START, state, used)
 
 
 def _next_use(known: Sequence[Generation]) -> int:

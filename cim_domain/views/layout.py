@@ -25,6 +25,7 @@ from cim_domain.views.columns import (
     folded,
     text_parts,
 )
+from cim_domain.views.generations import Code
 
 V = TypeVar("V", bound=View)
 
@@ -174,10 +175,10 @@ def _optional(annotation: Any) -> bool:
 
 @frozen
 class Layouts:
-    """The layouts of a projection's views, and their fingerprint."""
+    """The layouts of a projection's views, and by what code these are made."""
 
     of: Mapping[type[View], ViewLayout]
-    fingerprint: str
+    code: Code
 
     def __getitem__(self, view: type[View]) -> ViewLayout:
         if view not in self.of:
@@ -190,7 +191,8 @@ def read_layouts(model: ProjectionModel) -> Layouts:
     layouts = {view: read_layout(view) for view in model.views}
     described = [[ENCODING, EXACT], *(_described(layout) for layout in layouts.values())]
     wire = orjson.dumps(described, option=orjson.OPT_SORT_KEYS)
-    return Layouts(layouts, blake2b(wire, digest_size=16).hexdigest())
+    fingerprint = blake2b(wire, digest_size=16).hexdigest()
+    return Layouts(layouts, Code(model.version, fingerprint, model.handles))
 
 
 def _described(layout: ViewLayout) -> list[Any]:

@@ -8,6 +8,7 @@ from cim_domain.errors import Unavailable
 from cim_domain.model.projection import Projection, ProjectionModel
 from cim_domain.testing.views.sample import (
     Database,
+    Made,
     Relaid,
     Thing,
     keep,
@@ -222,6 +223,25 @@ class Versions(Database):
         await relaid.commit([], expected=0, checkpoint=Checkpoint(1))
         assert await database.switch(relaid)
         await keep(store, named("old"))
+        assert (await database.open(things())).generation == store.generation
+
+    async def test_code_that_handles_other_events_has_views_of_its_own(
+        self, database: ViewDatabase, store: ViewStore, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """Those there are lack what they were moved past before."""
+        await keep(store, named("old"))
+        building = await database.open(things(events=(Made,)))
+        assert "things handles thing.made now" in caplog.text
+        assert (building.generation, building.live, await read_up_to(building)) == (2, False, 0)
+        # They look the same, so that those are read meanwhile.
+        found = await database.stand_in(things(events=(Made,)))
+        assert found is not None
+        assert found.generation == store.generation
+        await building.commit([], expected=0, checkpoint=Checkpoint(1))
+        assert await database.switch(building)
+        database = await self.reopen(database)
+        again = await database.open(things(events=(Made,)))
+        assert (again.generation, again.live) == (2, True)
         assert (await database.open(things())).generation == store.generation
 
     async def test_who_goes_back_one_version_finds_its_views(

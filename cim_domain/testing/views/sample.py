@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from cim_domain.model.messages import Event
 from cim_domain.model.projection import Projection, ProjectionModel
 from cim_domain.model.view import View
 from cim_domain.views.port import Change, Checkpoint, ViewDatabase, ViewStore
@@ -66,10 +67,23 @@ class Stranger(View):
     """A view of no projection."""
 
 
-def things(version: int = 1, views: tuple[type[View], ...] = (Other, Thing)) -> ProjectionModel:
+class Made(Event, type="thing.made"):
+    """An event that a later code handles."""
+
+
+def things(
+    version: int = 1,
+    views: tuple[type[View], ...] = (Other, Thing),
+    events: tuple[type[Event], ...] = (),
+) -> ProjectionModel:
     """The projection whose views the suite keeps."""
     return ProjectionModel(
-        projection=Projection(), name="things", version=version, views=views, events={}, queries={}
+        projection=Projection(),
+        name="things",
+        version=version,
+        views=views,
+        events=dict.fromkeys(events, ()),
+        queries={},
     )
 
 

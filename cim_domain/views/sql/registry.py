@@ -4,7 +4,7 @@ import orjson
 import sqlalchemy as sa
 from attrs import frozen
 
-from cim_domain.views.generations import TAKES_EVENTS, Generation, State, superseded
+from cim_domain.views.generations import TAKES_EVENTS, Code, Generation, State, superseded
 from cim_domain.views.port import Checkpoint, CheckpointMoved
 from cim_domain.views.sql.tables import ViewTable, registry_table, skipped_table
 
@@ -39,8 +39,7 @@ class Registry:
         return [
             Generation(
                 number=row.generation,
-                version=row.version,
-                layout=row.layout,
+                code=Code(row.version, row.layout, tuple(row.handles.split())),
                 checkpoint=Checkpoint(row.checkpoint, row.event),
                 state=State(row.state),
                 used=row.used,
@@ -58,8 +57,9 @@ class Registry:
                 log=self.log,
                 projection=name,
                 generation=made.number,
-                version=made.version,
-                layout=made.layout,
+                version=made.code.version,
+                layout=made.code.layout,
+                handles=" ".join(made.code.handles),
                 checkpoint=made.checkpoint.sequence,
                 event=made.checkpoint.event_id,
                 state=made.state.value,

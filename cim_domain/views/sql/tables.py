@@ -12,7 +12,7 @@ from cim_domain.views.layout import ViewLayout, unfit
 from cim_domain.views.port import Change
 from cim_domain.views.sql.backend import Backend
 
-FORMAT = 3
+FORMAT = 4
 """Counts the shapes of the tables: one of an older shape is never taken for one of these."""
 
 _LONGEST_NAME = 63
@@ -56,6 +56,7 @@ def registry_table(domain: str) -> sa.Table:
         sa.Column("generation", sa.BigInteger, primary_key=True, autoincrement=False),
         sa.Column("version", sa.BigInteger, nullable=False),
         sa.Column("layout", TEXT, nullable=False),
+        sa.Column("handles", TEXT, nullable=False),
         sa.Column("checkpoint", sa.BigInteger, nullable=False),
         sa.Column("event", TEXT, nullable=False),
         sa.Column("state", TEXT, nullable=False),

@@ -57,8 +57,10 @@ async def test_views_that_are_built_anew_have_what_was_stored_under_the_former_n
     shop: Shop,
 ) -> None:
     async with shop.running(BEFORE):
-        last = await shop.sent("order.cancel", "1")
+        await shop.sent("order.cancel", "1")
     async with shop.running(AFTER.replace("(Projection)", "(Projection, version=2)")):
+        # Those that stand in meanwhile do not have this one.
+        last = await shop.sent("order.place", "2")
         assert (await shop.order("1", last))["state"] == "cancelled"
 
 
@@ -84,12 +86,13 @@ async def test_so_do_history_and_causation(shop: Shop) -> None:
 
 async def test_upcasters_apply_to_what_was_stored_under_the_former_name(shop: Shop) -> None:
     async with shop.running(BEFORE):
-        last = await shop.sent("order.cancel", "1")
+        await shop.sent("order.cancel", "1")
     newer = AFTER.replace('"order.withdrawn"', '"order.withdrawn", version=2') + (
         "\n@upcasts(OrderWithdrawn, 1)\n"
         "def renumbered(old: Json) -> Json: return {'number': 'A' + old['number']}\n"
     )
     async with shop.running(newer.replace("(Projection)", "(Projection, version=2)")):
+        last = await shop.sent("order.place", "2")
         assert (await shop.order("A1", last))["state"] == "cancelled"
         refused = await shop.client.send("order.place", {"number": "1"})
         assert refused.status == "rejected"
