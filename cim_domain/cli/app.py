@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from cim_domain.cli.commands import dead_letters, projections
+from cim_domain.cli.commands import dead_letters, processes, projections
 from cim_domain.cli.commands.cancel import cancel
 from cim_domain.cli.commands.doctor import doctor
 from cim_domain.cli.commands.events import events
@@ -84,5 +84,6 @@ app.command()(state)
 app.command()(history)
 app.command()(health)
 app.add_typer(projections.app)
+app.add_typer(processes.app)
 app.add_typer(dead_letters.app)
 app.command()(doctor)

@@ -45,6 +45,9 @@ logger = logging.getLogger("cim_domain.processes")
 LAG_ALLOWED = 10_000
 """Messages that may wait before health says degraded, unless it is set otherwise."""
 
+CONSUMER = "process-"
+"""What the names of processes' consumers begin with; the process's own name follows."""
+
 Execute = Callable[[CommandRequest], Awaitable[Outcome]]
 """Carries out a command of the domain."""
 
@@ -74,7 +77,7 @@ class ProcessRunner:
             link,
             ConsumerDefinition(
                 stream=subjects.event_stream,
-                name=f"process-{model.name}",
+                name=f"{CONSUMER}{model.name}",
                 filter_subject=_filter(self._types, subjects),
                 history=model.history,
                 handles=frozenset(self._types),

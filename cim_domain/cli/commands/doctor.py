@@ -14,16 +14,20 @@ from cim_domain.cli.doctor.examination import (
     version,
 )
 from cim_domain.cli.doctor.findings import Finding, lines, report, worst
+from cim_domain.cli.doctor.leftovers import leftover_views
 from cim_domain.cli.doctor.views_file import views_file
 from cim_domain.cli.exit_codes import UNREACHABLE, Refused
 from cim_domain.cli.options import Config, DataDirectory, Debug, Json, Timeout, Url
-from cim_domain.cli.reading.domain import read_domain_name
+from cim_domain.cli.reading.domain import read_domain, read_domain_name
 from cim_domain.cli.session import Session
-from cim_domain.errors import Unavailable
+from cim_domain.errors import ConfigurationError, LoadError, ModelError, Unavailable
+from cim_domain.model.domain import Domain
 from cim_domain.model.subjects import Subjects
 from cim_domain.nats.config.settings import NatsSettings
 from cim_domain.nats.connection.link import Link
+from cim_domain.nats.jetstream.streams import stream_config
 from cim_domain.service.settings import ServiceSettings, load_service_settings
+from cim_domain.store.jetstream import log_identity
 
 
 def doctor(
@@ -60,9 +64,14 @@ def doctor(
         name = read_domain_name(domain) if domain else None
         subjects = Subjects(name, nats.subject_prefix) if name else None
         findings = [views_file(settings, nats, subjects.domain)] if subjects else []
+        code, of_code = _code(domain)
+        findings += of_code
         try:
             async with session.link(nats) as link:
-                findings = [*await _over(link, subjects, nats, settings), *findings]
+                looked = await _over(link, subjects, nats, settings, code)
+                if code and subjects and worst([*looked, *findings]) != "fail":
+                    findings += await _left_over(link, subjects, nats, settings, code)
+                findings = [*looked, *findings]
         except Unavailable as error:
             message, _, advice = error.message.partition("\n")
             findings = [Finding("server", "fail", message, advice), *findings]
@@ -76,7 +85,11 @@ def doctor(
 
 
 async def _over(
-    link: Link, subjects: Subjects | None, nats: NatsSettings, settings: ServiceSettings
+    link: Link,
+    subjects: Subjects | None,
+    nats: NatsSettings,
+    settings: ServiceSettings,
+    code: Domain | None,
 ) -> list[Finding]:
     findings = [version(link), await jetstream(link)]
     if findings[-1].status != "ok":
@@ -88,9 +101,34 @@ async def _over(
         *findings,
         *await streams(link, subjects, nats.replicas),
         await service(link, subjects),
-        *await consumers(link, subjects, settings.lag_allowed),
+        *await consumers(link, subjects, settings.lag_allowed, code),
         await dead_letters(link, subjects),
     ]
+
+
+async def _left_over(
+    link: Link, subjects: Subjects, nats: NatsSettings, settings: ServiceSettings, code: Domain
+) -> list[Finding]:
+    config = await stream_config(link.requests, subjects.event_stream)
+    try:
+        log = None if config is None else log_identity(subjects, config)
+    except ConfigurationError:
+        # The stream is no log, which is told where streams are looked at.
+        return []
+    return [] if log is None else await leftover_views(settings, nats, code, log.log_id)
+
+
+def _code(domain: str | None) -> tuple[Domain | None, list[Finding]]:
+    """The domain's code, which a machine without the service may well lack."""
+    if domain is None:
+        return None, []
+    try:
+        return read_domain(domain), []
+    except ModelError as error:
+        if isinstance(error, LoadError) and error.code == "domain_not_found":
+            text = "is not here, so what is left of former code is not looked for"
+            return None, [Finding("code", "ok", text)]
+        return None, [Finding("code", "fail", str(error), "mend it, or look from another place")]
 
 
 def _show(session: Session, findings: list[Finding]) -> None:

@@ -8,11 +8,14 @@ from typing import Annotated, Any
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from cim_domain.cli.exit_codes import usage
 from cim_domain.cli.options import Config, DataDirectory, Debug, DomainName, Json, Timeout, Url
 from cim_domain.cli.reading.domain import read_domain, read_domain_name
+from cim_domain.cli.reading.running import running_parts
 from cim_domain.cli.rendering.tables import status, table
 from cim_domain.cli.session import Session
-from cim_domain.errors import ConfigurationError, NotFound
+from cim_domain.client import DomainClient
+from cim_domain.errors import ConfigurationError, Conflict, NotFound
 from cim_domain.model.domain import Domain
 from cim_domain.model.projection import ProjectionModel
 from cim_domain.model.subjects import Subjects
@@ -24,11 +27,14 @@ from cim_domain.projections.status import ProjectionStatus
 from cim_domain.service.adapters import open_views, sqlite_views_path
 from cim_domain.service.settings import ServiceSettings, load_service_settings
 from cim_domain.store.jetstream import JetStreamEvents
+from cim_domain.store.port import LogIdentity
 from cim_domain.views.port import ViewDatabase
+from cim_domain.views.sql.database import SqlViews
+from cim_domain.views.sql.kept import KeptViews
 
 app = typer.Typer(
     name="projections",
-    help="Show how far projections have read, and build them anew.",
+    help="Show how far projections have read, build them anew, and remove what is left of them.",
     no_args_is_help=True,
     rich_markup_mode="rich",
 )
@@ -140,6 +146,115 @@ def rebuild(
             )
 
     session.run(work)
+
+
+@app.command()
+def remove(
+    domain: DomainName,
+    name: Annotated[
+        str | None,
+        typer.Argument(metavar="[NAME]", help="The projection that was; with --log: all, without."),
+    ] = None,
+    *,
+    log: Annotated[
+        str | None,
+        typer.Option(
+            metavar="LOG",
+            help="The id of another log whose views are removed, as `doctor` says it.",
+        ),
+    ] = None,
+    url: Url = None,
+    data_directory: DataDirectory = None,
+    config: Config = None,
+    timeout: Timeout = None,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Remove the views of a projection that the code does not have any more, or of another log.
+
+    [bold]Examples[/bold]
+
+      cim-domain projections remove nix flakes
+
+      cim-domain projections remove nix --log 0b0f3c9e-6f5e-4b0e-8a53-3f1e0c1f0b0d
+
+    Views can be built again from the log, as long as there is code for them. Those of a projection
+    that the code here has, or a running service, are not removed. Of another log nobody can tell
+    from here whether a service still uses it: look before.
+    """
+    session = Session(url, data_directory, config, timeout, json=json, debug=debug)
+
+    async def work() -> None:
+        if name is None and log is None:
+            usage("say which projection, or with --log of which other log")
+        nats, settings = session.settings(), load_service_settings()
+        found = read_domain(domain)
+        _require_views(settings, nats, found.name)
+        async with session.link(nats) as link:
+            subjects = Subjects(found.name, nats.subject_prefix)
+            identity = await JetStreamEvents(link, subjects).identity()
+            of = log or identity.log_id
+            if of == identity.log_id:
+                client = DomainClient(link, subjects, retry=0)
+                _require_unused(found, name, await running_parts(client))
+            removed = await _removed(settings, nats, found, identity, name, of)
+        if session.json:
+            session.output.document(
+                [
+                    {"projection": one.projection, "log": one.log, "tables": list(one.tables)}
+                    for one in removed
+                ]
+            )
+        else:
+            for one in removed:
+                session.output.note(f"{one.projection}: removed, {len(one.tables)} tables")
+
+    session.run(work)
+
+
+def _require_unused(domain: Domain, name: str | None, running: frozenset[str]) -> None:
+    """Raise `Conflict` where views of the log at hand are in use."""
+    if name is None:
+        raise Conflict(
+            "this is the log at hand: say which projection's views are to be removed", code="in_use"
+        )
+    if name in domain.projections:
+        raise Conflict(
+            f"the code of {domain.name!r} has the projection {name!r}: its views are in use",
+            code="in_use",
+        )
+    if f"{CHECKS}{name}" in running:
+        raise Conflict(
+            f"a running service has the projection {name!r}: upgrade or stop it first",
+            code="in_use",
+        )
+
+
+async def _removed(
+    settings: ServiceSettings,
+    nats: NatsSettings,
+    domain: Domain,
+    identity: LogIdentity,
+    name: str | None,
+    log: str,
+) -> list[KeptViews]:
+    database = open_views(settings, nats, domain, identity)
+    if not isinstance(database, SqlViews):
+        raise ConfigurationError("views in memory are the service's own: there is none to remove")
+    try:
+        kept = await database.kept()
+        found = [one for one in kept if one.log == log and name in {None, one.projection}]
+        if not found:
+            there = ", ".join(sorted(one.projection for one in kept if one.log == log)) or "none"
+            raise NotFound(
+                f"there are no such views; of the log {log} there are: {there}",
+                code="unknown_projection",
+            )
+        for one in found:
+            await database.remove(one)
+    finally:
+        await database.close()
+    return found
 
 
 async def _build(

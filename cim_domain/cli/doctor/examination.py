@@ -7,13 +7,16 @@ from typing import Any
 from cim_domain.cli.doctor.findings import Decision, Finding
 from cim_domain.client import DomainClient
 from cim_domain.errors import ConfigurationError, RequestError
+from cim_domain.model.domain import Domain
 from cim_domain.model.subjects import Subjects
 from cim_domain.nats.config.settings import redacted
 from cim_domain.nats.connection.link import Link
 from cim_domain.nats.jetstream.api import STREAM_NOT_FOUND, ApiError, call
+from cim_domain.nats.jetstream.consumers import consumers_of
 from cim_domain.nats.jetstream.dead_letters import dead_letter_stream
 from cim_domain.nats.jetstream.requirements import OLDEST, require_jetstream
 from cim_domain.nats.jetstream.streams import StreamDefinition, stream_config
+from cim_domain.processes.runner import CONSUMER
 from cim_domain.store.jetstream import event_stream, log_identity
 
 SKEW = 1.0
@@ -101,18 +104,13 @@ async def service(link: Link, subjects: Subjects) -> Finding:
     return Finding("service", verdict, f"{text} ({'; '.join(poor)})", advice)
 
 
-async def consumers(link: Link, subjects: Subjects, allowed: int) -> list[Finding]:
-    """How many events wait for each durable consumer of the log."""
-    try:
-        answer = await call(link.requests, f"CONSUMER.LIST.{subjects.event_stream}")
-    except ApiError as error:
-        if error.error_code != STREAM_NOT_FOUND:
-            raise
-        return []
+async def consumers(
+    link: Link, subjects: Subjects, allowed: int, code: Domain | None
+) -> list[Finding]:
+    """How many events wait for each durable consumer of the log, and which are left over."""
     return [
-        _consumer(info, allowed)
-        for info in answer.get("consumers") or ()
-        if info["config"].get("durable_name")
+        _consumer(info, allowed, subjects.domain, code)
+        for info in await consumers_of(link.requests, subjects.event_stream)
     ]
 
 
@@ -168,10 +166,15 @@ async def _stream(link: Link, subjects: Subjects, definition: StreamDefinition) 
     return Finding(name, "fail", listed, advice)
 
 
-def _consumer(info: Mapping[str, Any], allowed: int) -> Finding:
+def _consumer(info: Mapping[str, Any], allowed: int, domain: str, code: Domain | None) -> Finding:
     name = f"consumer {info['name']}"
     waiting, handling = int(info["num_pending"]), int(info["num_ack_pending"])
     text = f"{waiting} events wait, {handling} are being handled"
+    if code and info["name"].startswith(CONSUMER):
+        process = info["name"].removeprefix(CONSUMER)
+        if process not in code.processes:
+            advice = f"`cim-domain processes remove {domain} {process}` removes it"
+            return Finding(name, "warn", f"{text}; the code here has no such process", advice)
     if waiting <= allowed:
         return Finding(name, "ok", text)
     return Finding(name, "warn", text, "see whether the service runs, and what its log says")

@@ -13,7 +13,14 @@ from attrs import field, frozen
 from cim_domain.backoff import Backoff
 from cim_domain.errors import ConfigurationError
 from cim_domain.nats.connection.link import Link
-from cim_domain.nats.jetstream.api import CONSUMER_NOT_FOUND, NANOSECONDS, ApiError, call
+from cim_domain.nats.connection.requests import Requests
+from cim_domain.nats.jetstream.api import (
+    CONSUMER_NOT_FOUND,
+    NANOSECONDS,
+    STREAM_NOT_FOUND,
+    ApiError,
+    call,
+)
 from cim_domain.nats.jetstream.streams import UNAVAILABLE
 
 logger = logging.getLogger("cim_domain.nats")
@@ -122,6 +129,26 @@ class ConsumerState:
     """Delivered, and not yet acknowledged."""
     retrying: int
     """Those in flight that were delivered more than once."""
+
+
+async def consumers_of(requests: Requests, stream: str) -> list[dict[str, Any]]:
+    """What the server tells of each durable consumer of a stream; of none where it is not there.
+
+    Raises `ApiError` and `NoAnswer`.
+    """
+    found: list[dict[str, Any]] = []
+    offset, total = 0, 1
+    while offset < total:
+        try:
+            answer = await call(requests, f"CONSUMER.LIST.{stream}", {"offset": offset})
+        except ApiError as error:
+            if error.error_code == STREAM_NOT_FOUND:
+                return []
+            raise
+        page = answer.get("consumers") or []
+        found += page
+        offset, total = offset + len(page), int(answer["total"]) if page else 0
+    return [one for one in found if one["config"].get("durable_name")]
 
 
 class Consumer:

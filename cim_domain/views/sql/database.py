@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Self
 
 import sqlalchemy as sa
+from attrs import evolve
 
 from cim_domain.model.projection import ProjectionModel
 from cim_domain.model.subjects import require_name
@@ -25,6 +26,7 @@ from cim_domain.views.database import GenerationalViews
 from cim_domain.views.generations import Decide, Generation, Plan, State
 from cim_domain.views.layout import Layouts
 from cim_domain.views.sql.backend import Backend
+from cim_domain.views.sql.kept import KeptViews, kept_views
 from cim_domain.views.sql.postgresql import PostgresqlBackend
 from cim_domain.views.sql.registry import Registry
 from cim_domain.views.sql.sqlite import SqliteBackend
@@ -78,6 +80,31 @@ class SqlViews(GenerationalViews):
     async def close(self) -> None:
         """See `ViewDatabase`. What is under way is given up where it does not end."""
         await self._threads.close()
+
+    async def kept(self) -> list[KeptViews]:
+        """All views that are kept here for the domain, of other logs and former projections, too.
+
+        Raises `Unavailable` and `ConfigurationError`.
+        """
+        return await self._threads.write(
+            lambda connection: kept_views(connection, self._registry.table)
+        )
+
+    async def remove(self, views: KeptViews) -> None:
+        """Drop what is kept of a projection and a log; who still holds it finds it superseded.
+
+        Raises as `kept` does.
+        """
+        registry = self._registry.of_log(views.log)
+
+        def remove(connection: sa.Connection) -> None:
+            self._backend.lock_registry(connection)
+            for known in registry.generations(connection, views.projection, lock=True):
+                if known.state is not State.DROPPED:
+                    dropped = evolve(known, state=State.DROPPED)
+                    registry.become(connection, views.projection, dropped)
+
+        await self._threads.write(remove, LONG)
 
     def _set_up(self, connection: sa.Connection) -> None:
         self._backend.lock_registry(connection)

@@ -2,7 +2,7 @@
 
 import orjson
 import sqlalchemy as sa
-from attrs import frozen
+from attrs import evolve, frozen
 
 from cim_domain.views.generations import TAKES_EVENTS, Code, Generation, State, superseded
 from cim_domain.views.port import Checkpoint, CheckpointMoved
@@ -24,6 +24,10 @@ class Registry:
         """The registry of a domain, for one log."""
         table = registry_table(domain)
         return cls(table, skipped_table(domain), log, _moving(table))
+
+    def of_log(self, log: str) -> "Registry":
+        """The same tables, for another log."""
+        return evolve(self, log=log)
 
     def create(self, connection: sa.Connection) -> None:
         """Make the tables that are not there."""

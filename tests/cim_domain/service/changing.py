@@ -100,6 +100,7 @@ class Shop:
 
     def __init__(self, nats_url: str, link: Link, directory: Path, **settings: Any) -> None:
         prefix = f"t{uuid4().hex[:12]}"
+        self.url = nats_url
         self.directory = directory
         self.link = link
         self.nats = load_settings(
@@ -112,7 +113,23 @@ class Shop:
     def code(self, text: str) -> tuple[ModuleType, Domain]:
         """A module of this code, and the domain that it is."""
         module = load_model(self.directory, text)
-        return module, compose(module)
+        domain = compose(module)
+        vars(module)["house"] = domain
+        return module, domain
+
+    def place(self, text: str) -> str:
+        """Where such code stands, as the command line is told it."""
+        return f"{self.code(text)[0].__name__}:house"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The settings, for the command line."""
+        return {
+            "NATS_URL": self.url,
+            "NATS_SUBJECT_PREFIX": self.nats.subject_prefix,
+            "NATS_DATA_DIRECTORY": str(self.nats.data_directory),
+            "CIM_DOMAIN_VIEWS": self.settings.views.get_secret_value(),
+        }
 
     @asynccontextmanager
     async def running(self, text: str) -> AsyncIterator[tuple[ModuleType, Service]]:
