@@ -19,6 +19,7 @@ from cim_domain.dead_letters import DeadLetter, DeadLetters
 from cim_domain.errors import Failed, RequestError
 from cim_domain.identity import IdSource, fresh_id
 from cim_domain.model.domain import Domain
+from cim_domain.model.failures import cause
 from cim_domain.model.messages import Command
 from cim_domain.model.metadata import Clock, utc_now
 from cim_domain.model.subjects import Subjects
@@ -75,7 +76,7 @@ class CommandHandler:
             outcome = await self.carry_out(request)
         except Exception as error:
             logger.exception("the command on %s failed", request.subject)
-            outcome = Outcome.refused(Failed(f"the service failed: {type(error).__name__}"))
+            outcome = Outcome.refused(Failed(f"the service failed: {cause(error)}"))
         if outcome.error is not None and not request.reply:
             await self._report(request, outcome.error, outcome.command_id)
         message_type = ".".join(request.subject.split(".")[-2:])

@@ -12,6 +12,7 @@ from attrs import frozen
 from cim_domain.commands.decoding import organization, read_message, refuse_delivery
 from cim_domain.errors import Busy, Failed, NotFound, RequestError, Unavailable
 from cim_domain.model.domain import Domain
+from cim_domain.model.failures import cause
 from cim_domain.model.messages import Query
 from cim_domain.model.subjects import Subjects
 from cim_domain.nats.services.responder import Request, Response
@@ -100,19 +101,21 @@ class Answerer:
         if self._in_flight >= self._limit:
             return Reply.error(Busy(f"{self._in_flight} queries are in flight; ask again later"))
         self._in_flight += 1
+        limit = asyncio.timeout(self._patience)
         try:
-            async with asyncio.timeout(self._patience):
+            async with limit:
                 return await self._answer(message_type, headers, data)
         except RequestError as error:
             return Reply.error(error)
-        except TimeoutError:
-            return Reply.error(
-                Failed(f"the query took longer than {self._patience:g} s", code="timeout")
-            )
         except Exception as error:
+            # The method may run out of a time of its own, too.
+            if isinstance(error, TimeoutError) and limit.expired():
+                return Reply.error(
+                    Failed(f"the query took longer than {self._patience:g} s", code="timeout")
+                )
             logger.exception("answering %s failed", message_type)
             return Reply.error(
-                Failed(f"answering failed: {type(error).__name__}; the service's log says more")
+                Failed(f"answering failed: {cause(error)}; the service's log says more")
             )
         finally:
             self._in_flight -= 1
@@ -134,13 +137,13 @@ class Answerer:
         runner = self._runners[model.name]
         reading = await runner.reading(organization_id, min_sequence, self._wait)
         try:
-            result = await answer.ask(query, reading.views)
+            answered = await answer.ask(query, reading.views)
         except Unavailable as error:
             if error.code != VIEWS_REPLACED or not await runner.reopened(self._wait):
                 raise
             reading = await runner.reading(organization_id, min_sequence, self._wait)
-            result = await answer.ask(query, reading.views)
-        return Reply(answer.result.dump_json(result), {SEQUENCE: str(reading.sequence)})
+            answered = await answer.ask(query, reading.views)
+        return Reply(answered, {SEQUENCE: str(reading.sequence)})
 
 
 class QueryHandler:

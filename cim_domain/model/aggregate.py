@@ -24,6 +24,7 @@ from typing import Any, ClassVar, TypeVar
 from attrs import evolve, frozen
 
 from cim_domain.errors import Invalid
+from cim_domain.model.failures import model_code
 from cim_domain.model.fields.keys import ALLOWED, canonical_text, key_text, key_type
 from cim_domain.model.handlers import Handler, mark, mentioned, misplaced, one_for_each
 from cim_domain.model.messages import Command, Event
@@ -124,7 +125,8 @@ class AggregateModel:
     @property
     def initial(self) -> Aggregate:
         """The state before all events, made anew each time."""
-        return self.cls()
+        with model_code:
+            return self.cls()
 
     def key_of(self, command: Command) -> tuple[str, ...]:
         """The natural key of the aggregate that a command is for, each part as text.
@@ -146,17 +148,19 @@ class AggregateModel:
 
     def decide(self, state: Aggregate, command: Command, metadata: Metadata) -> tuple[Event, ...]:
         """The events that the command leads to. Raises `Rejected`, and what the method raises."""
-        decided: Event | Sequence[Event] | None = self.commands[type(command)].call(
-            state, command, metadata
-        )
-        if decided is None:
-            return ()
-        return (decided,) if isinstance(decided, Event) else tuple(decided)
+        with model_code:
+            decided: Event | Sequence[Event] | None = self.commands[type(command)].call(
+                state, command, metadata
+            )
+            if decided is None:
+                return ()
+            return (decided,) if isinstance(decided, Event) else tuple(decided)
 
     def evolve(self, state: Aggregate, event: Event, metadata: Metadata) -> Aggregate:
         """The state after the event. Raises `TypeError` where the method gives none."""
         handler = self.events[type(event)]
-        evolved = handler.call(state, event, metadata)
+        with model_code:
+            evolved = handler.call(state, event, metadata)
         if not isinstance(evolved, self.cls):
             raise TypeError(f"{handler.place}: returned {type(evolved).__name__}, not the state")
         return evolved

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict
 from pydantic_core import from_json, to_json
 
 from cim_domain.errors import ModelError
+from cim_domain.model.failures import model_code
 from cim_domain.model.mistakes import (
     begin,
     is_whole,
@@ -77,8 +78,9 @@ class Message(BaseModel):
         Raises pydantic's `ValidationError`.
         """
         # As `model_validate_json`, which every message would pay for with a call more.
-        message: Self = cls.__pydantic_validator__.validate_json(data, strict=True)
-        return message
+        with model_code:
+            message: Self = cls.__pydantic_validator__.validate_json(data, strict=True)
+            return message
 
     def to_wire(self) -> bytes:
         """Write the message's own fields as JSON."""
@@ -153,15 +155,17 @@ class Event(Message):
 
         Raises pydantic's `ValidationError`, `ValueError` for no JSON, and what an upcaster raises.
         """
-        if version == cls.schema_version:
-            event: Self = cls.__pydantic_validator__.validate_json(data)
-            return event
-        # Not by orjson, for which integers end at 64 bits: those of stored events need not.
-        upcast: Json = from_json(data)
-        for step in range(version, cls.schema_version):
-            upcast = cls.upcasters[step](upcast)
-        # As JSON again, so that fields take what they take of the newest version: strict ones, too.
-        return cls.model_validate_json(to_json(upcast))
+        with model_code:
+            if version == cls.schema_version:
+                event: Self = cls.__pydantic_validator__.validate_json(data)
+                return event
+            # Not by orjson, for which integers end at 64 bits: those of stored events need not.
+            upcast: Json = from_json(data)
+            for step in range(version, cls.schema_version):
+                upcast = cls.upcasters[step](upcast)
+            # As JSON again, so that fields take what they take of the newest version: strict ones,
+            # too.
+            return cls.model_validate_json(to_json(upcast))
 
 
 def upcasts(event: type[Event], version: int) -> Callable[[Upcaster], Upcaster]:

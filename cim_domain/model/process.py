@@ -15,6 +15,7 @@ from typing import Any, ClassVar, TypeVar
 
 from attrs import frozen
 
+from cim_domain.model.failures import awaited_model_code
 from cim_domain.model.handlers import Handler, mark, mentioned, misplaced, one_for_each
 from cim_domain.model.messages import Command, Event
 from cim_domain.model.metadata import Recorded
@@ -101,10 +102,11 @@ class ProcessModel:
         Raises what the method raises, and `TypeError` where it returns anything but commands.
         """
         handler = self.events[type(recorded.event)]
-        answer: Any = await handler.call(self.process, recorded.event, recorded.metadata)
-        if answer is None:
-            return ()
-        commands = (answer,) if isinstance(answer, Command) else tuple(answer)
+        with awaited_model_code:
+            answer: Any = await handler.call(self.process, recorded.event, recorded.metadata)
+            if answer is None:
+                return ()
+            commands = (answer,) if isinstance(answer, Command) else tuple(answer)
         for one in commands:
             if not isinstance(one, Command):
                 raise TypeError(f"{where(type(self.process))} returned {one!r:.100}, no command")

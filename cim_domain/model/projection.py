@@ -25,6 +25,7 @@ from pydantic import TypeAdapter
 from pydantic.errors import PydanticUserError
 
 from cim_domain.errors import ModelError
+from cim_domain.model.failures import awaited_model_code, model_code
 from cim_domain.model.fields.types import parts
 from cim_domain.model.handlers import Handler, handlers, mark, misplaced
 from cim_domain.model.messages import Event, Query
@@ -115,8 +116,13 @@ class Answer:
     """One `@answers` method: the query it takes and how its result becomes JSON."""
 
     query: type[Query]
-    ask: Callable[[Query, Views], Awaitable[Any]]
-    result: TypeAdapter[Any]
+    _ask: Callable[[Query, Views], Awaitable[Any]]
+    _result: TypeAdapter[Any]
+
+    async def ask(self, query: Query, views: Views) -> bytes:
+        """What the method answers, as JSON. Raises what the method raises."""
+        with awaited_model_code:
+            return self._result.dump_json(await self._ask(query, views))
 
 
 @frozen
@@ -221,8 +227,9 @@ def _keys(key: Key | None) -> Callable[[Event, Metadata], tuple[str, ...]]:
         return lambda _, metadata: (metadata.aggregate_id or "",)
 
     def keys(event: Event, metadata: Metadata) -> tuple[str, ...]:
-        made = key(event, metadata)
-        return (made,) if isinstance(made, str) else made
+        with model_code:
+            made = key(event, metadata)
+            return (made,) if isinstance(made, str) else tuple(made)
 
     return keys
 
@@ -231,9 +238,15 @@ def _change(
     projection: Projection, handler: Handler
 ) -> Callable[[View | None, Event, Metadata], View | None]:
     function: Callable[..., View | None] = handler.function
-    if len(handler.parameters) > 2:
-        return lambda view, event, metadata: function(projection, view, event, metadata)
-    return lambda view, event, _: function(projection, view, event)
+    takes_metadata = len(handler.parameters) > 2
+
+    def change(view: View | None, event: Event, metadata: Metadata) -> View | None:
+        with model_code:
+            if takes_metadata:
+                return function(projection, view, event, metadata)
+            return function(projection, view, event)
+
+    return change
 
 
 def _answers(projection: Projection, place: str, mistakes: Mistakes) -> dict[type[Query], Answer]:

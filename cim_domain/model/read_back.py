@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from cim_domain.model.failures import problems
+from cim_domain.model.failures import cause, model_code, problems
 from cim_domain.model.messages import Event
 from cim_domain.model.view import View
 
@@ -48,7 +48,8 @@ def stored_view(view: View) -> bytes:
     """The JSON of a view that can be read from it as it is. Raises `Altered`."""
     data = _written(view)
     try:
-        stored = type(view).__pydantic_validator__.validate_json(data)
+        with model_code:
+            stored = type(view).__pydantic_validator__.validate_json(data)
     except ValidationError as error:
         raise _unreadable(error) from error
     if stored != view:
@@ -59,9 +60,10 @@ def stored_view(view: View) -> bytes:
 def _written(value: BaseModel) -> bytes:
     try:
         # What does not fit its annotation is found when it is read, with its path.
-        return value.__pydantic_serializer__.to_json(value, warnings=False)
+        with model_code:
+            return value.__pydantic_serializer__.to_json(value, warnings=False)
     except Exception as error:
-        raise Altered((), f"it cannot be written as JSON: {type(error).__name__}") from error
+        raise Altered((), f"it cannot be written as JSON: {cause(error)}") from error
 
 
 def _unreadable(error: ValidationError) -> Altered:

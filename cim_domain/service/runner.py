@@ -98,7 +98,11 @@ async def run_service(
             watching = asyncio.create_task(service.disconnected.wait())
             stack.callback(watching.cancel)
             watching.add_done_callback(
-                lambda _: end(LOST, "the connection to the server is closed for good")
+                lambda watched: (
+                    None
+                    if watched.cancelled()
+                    else end(LOST, "the connection to the server is closed for good")
+                )
             )
             if on_ready is not None:
                 on_ready(url)

@@ -11,6 +11,7 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import CoreSchema
 
 from cim_domain.errors import Failed, Invalid, ModelError
+from cim_domain.model.failures import model_code
 from cim_domain.model.projection import ProjectionModel
 from cim_domain.model.read_back import Altered, stored_view
 from cim_domain.model.source_location import where as where_of
@@ -140,7 +141,8 @@ def read_view(view: type[V], document: str | bytes) -> V:
     """A view from its JSON. Raises `Failed` where its class refuses it."""
     try:
         # As `model_validate_json`, which every view would pay for with a call more.
-        found: V = view.__pydantic_validator__.validate_json(document)
+        with model_code:
+            found: V = view.__pydantic_validator__.validate_json(document)
     except ValidationError as error:
         raise _unreadable(view, error) from error
     return found

@@ -17,7 +17,7 @@ from attrs import field, frozen
 
 from cim_domain.dead_letters import DeadLetter, DeadLetters
 from cim_domain.errors import Failed, Invalid, Outdated, RequestError, Unavailable
-from cim_domain.model.failures import cause_with_text
+from cim_domain.model.failures import awaited_model_code, cause_with_text
 from cim_domain.nats.jetstream.api import NANOSECONDS
 from cim_domain.nats.jetstream.consumers import Retries
 from cim_domain.nats.jetstream.unended_attempts import UnendedAttempts
@@ -156,15 +156,10 @@ class Attempts:
 
     async def _handled(self, received: Received) -> RequestError | None:
         try:
-            await self._handler(received)
+            with awaited_model_code:
+                await self._handler(received)
         except RequestError as error:
             return error
-        except asyncio.CancelledError as error:
-            # The handler's own, unless it is this task that is to end.
-            task = asyncio.current_task()
-            if task is not None and task.cancelling():
-                raise
-            return self._unexpected(received, error)
         except Exception as error:  # noqa: BLE001 - whatever it is, the message must not be lost
             return self._unexpected(received, error)
         return None
@@ -181,7 +176,7 @@ class Attempts:
         )  # fmt: skip
         return self._again(received)
 
-    def _unexpected(self, received: Received, error: BaseException) -> RequestError:
+    def _unexpected(self, received: Received, error: Exception) -> RequestError:
         logger.error("%s cannot handle %s", self._name, received.subject, exc_info=error)
         return Failed(f"the handler failed: {cause_with_text(error)}", code="handler_failed")
 

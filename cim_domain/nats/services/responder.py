@@ -15,6 +15,7 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
 from cim_domain.errors import Busy, Failed, Invalid, RequestError
+from cim_domain.model.failures import awaited_model_code, cause
 from cim_domain.nats.connection.hardened_client import UNREADABLE_HEADERS
 from cim_domain.nats.connection.lazy_headers import LazyHeaders
 from cim_domain.nats.connection.limits import check_sizes
@@ -176,10 +177,11 @@ class Responder:
         if UNREADABLE_HEADERS in request.headers:
             return self._on_error(Invalid("the headers cannot be read", code="bad_header"))
         try:
-            return await self._handler(request)
+            with awaited_model_code:
+                return await self._handler(request)
         except Exception as error:
             logger.exception("answering on %s failed", self.name)
-            return self._on_error(Failed(f"the service failed: {type(error).__name__}"))
+            return self._on_error(Failed(f"the service failed: {cause(error)}"))
 
     def _send(self, reply: str, response: Response) -> Response:
         """Send the response, or an error in its place where it cannot be sent; gives what it is."""
