@@ -1,6 +1,7 @@
 """How a connection proves who it is, and how it knows whom it talks to."""
 
 import base64
+import logging
 import re
 import ssl
 from collections.abc import Sequence
@@ -14,6 +15,8 @@ from cim_domain.errors import ConfigurationError
 from cim_domain.nats.config.problems import shown
 from cim_domain.nats.config.settings import NatsSettings
 from cim_domain.nats.config.urls import ServerUrl
+
+logger = logging.getLogger("cim_domain.nats")
 
 _JWT = re.compile(rb"-----BEGIN NATS USER JWT-----\s+(\S+)\s")
 _SEED = re.compile(rb"-----BEGIN USER NKEY SEED-----\s+(\S+)\s")
@@ -79,15 +82,36 @@ def tls_context(settings: NatsSettings) -> ssl.SSLContext:
     return context
 
 
+class TlsFiles:
+    """The TLS context of one connection, read anew for every attempt to connect.
+
+    Certificates are renewed while a service runs, and the authority behind them may change. Raises
+    as `tls_context` does, once: files that later are no good, as in the middle of a renewal, leave
+    the context as it was.
+    """
+
+    def __init__(self, settings: NatsSettings) -> None:
+        self._settings = settings
+        self._context = tls_context(settings)
+
+    def context(self) -> ssl.SSLContext:
+        """What the files hold now."""
+        try:
+            self._context = tls_context(self._settings)
+        except ConfigurationError as error:
+            logger.warning("%s; what was read before is used", error)
+        return self._context
+
+
 def _nkey_options(path: Path) -> dict[str, Any]:
+    """The file itself, which `HardenedClient` has read at each connect."""
     try:
-        seed = path.read_bytes().strip()
-        nkeys.from_seed(bytearray(seed))
+        nkeys.from_seed(bytearray(path.read_bytes().strip()))
     except (nkeys.NkeysError, ValueError, OSError):
         raise ConfigurationError(
             f"{shown(['nkey_seed_file'])}: {path} holds no seed; its one line begins with SU"
         ) from None
-    return {"nkeys_seed_str": seed.decode("ascii")}
+    return {"nkeys_seed": str(path)}
 
 
 def _credentials_options(path: Path) -> dict[str, Any]:

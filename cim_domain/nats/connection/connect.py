@@ -21,7 +21,7 @@ from cim_domain.nats.config.problems import shown
 from cim_domain.nats.config.reconnect import Reconnect
 from cim_domain.nats.config.settings import NatsSettings
 from cim_domain.nats.config.urls import ServerUrl, server_url
-from cim_domain.nats.connection.authentication import identity_options, tls_context
+from cim_domain.nats.connection.authentication import TlsFiles, identity_options
 from cim_domain.nats.connection.connect_failures import ConnectFailures
 from cim_domain.nats.connection.events import (
     ConnectionChange,
@@ -74,9 +74,10 @@ async def connect(
     urls = _urls(settings, url)
     options = identity_options(settings, urls)
     encrypted = settings.encrypted or any(each.encrypted for each in urls)
-    if encrypted:
-        options["tls"] = tls_context(settings)
     nc = HardenedClient()
+    if encrypted:
+        nc.tls_files = files = TlsFiles(settings)
+        options["tls"] = files.context()
     events = EventReporter(nc, name, on_event)
     failures = ConnectFailures(settings, [each.address for each in urls])
     backoff = _Backoff(settings.reconnect)

@@ -15,11 +15,13 @@ from typing import Any
 from urllib.parse import ParseResult
 
 import nats.errors
+import nkeys  # type: ignore[import-untyped]
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from nats.aio.transport import TcpTransport
 
+from cim_domain.nats.connection.authentication import TlsFiles
 from cim_domain.nats.connection.headers import FASTER, PLAIN_START, lines_of, read_headers
 from cim_domain.nats.connection.lazy_headers import LazyHeaders
 from cim_domain.nats.connection.publications import header_block, publish_command
@@ -27,6 +29,11 @@ from cim_domain.nats.connection.strict_parser import StrictParser
 
 READ = 256 * 1024
 """Bytes that are read at once, if there are so many: each time costs a turn of the event loop."""
+
+_QUOTE = "'"
+
+_NOT_LET_IN = ("authentication expired", "authentication revoked", "authorization violation")
+"""What servers say, in lower case, to a connection whose user they let in no more."""
 
 UNREADABLE_HEADERS = "unreadable headers"
 """In the place of headers that cannot be read. No header of the wire has a name with a blank."""
@@ -48,6 +55,8 @@ class HardenedClient(Client):
         self._transport = _Transport()
         self._ps = StrictParser(self)
         self._listeners: dict[int, Callable[[Msg], None]] = {}
+        self.tls_files: TlsFiles | None = None
+        """Where the TLS context of each attempt to connect comes from."""
         self.queued = 0
         """Bytes of all messages that were to be sent; see `sent`."""
         self.connections = 0
@@ -143,6 +152,14 @@ class HardenedClient(Client):
         self._listeners.pop(sid, None)
         super()._remove_sub(sid, max_msgs)
 
+    @property
+    def ssl_context(self) -> ssl.SSLContext:
+        """Of this attempt. nats-py would keep that of the first one, with its certificates."""
+        if self.tls_files is not None:
+            return self.tls_files.context()
+        context: ssl.SSLContext = super().ssl_context
+        return context
+
     async def _process_connect_init(self) -> None:
         self.connections += 1
         if self._max_pending_size <= 0:
@@ -164,19 +181,28 @@ class HardenedClient(Client):
             self._max_payload = self._own_limit = told
             self._limit_is_sure = True
 
-    async def _process_err(self, err_msg: str) -> None:
-        if _TOO_LARGE not in err_msg:
-            await super()._process_err(err_msg)
-            return
-        # Limits may be lowered at any time, and a server tells it when one connects.
-        error = nats.errors.Error(f"nats: {err_msg.strip(chr(39))}")
-        await self._error_cb(error)
-        await self._process_op_err(error)
-
     def _connect_command(self) -> bytes:
         if "tls" in self.options and not self._server_info.get("tls_required"):
             raise nats.errors.SecureConnWantedError
+        if self._nkeys_seed is not None:
+            # nats-py signs with what the file holds, and shows the key that it held at first.
+            try:
+                self._setup_nkeys_connect()
+            except (nkeys.NkeysError, ValueError):
+                raise nats.errors.InvalidUserCredentialsError from None
         return super()._connect_command()
+
+    async def _process_err(self, err_msg: str) -> None:
+        error = nats.errors.Error(f"nats: {err_msg.strip(_QUOTE)}")
+        if _TOO_LARGE in err_msg:
+            # Limits may be lowered at any time, and a server tells it when one connects.
+            await self._error_cb(error)
+            await self._process_op_err(error)
+        elif self.is_connected and _is_about_identity(err_msg):
+            # nats-py closes for good; who connects may have new credentials by now, or will have.
+            await self._process_op_err(error)
+        else:
+            await super()._process_err(err_msg)
 
     async def _process_headers(self, headers: bytes | None) -> dict[str, str] | None:
         if FASTER and headers and headers.startswith(PLAIN_START):
@@ -308,6 +334,11 @@ class _Transport(TcpTransport):
         if self._io_writer is not None:
             self._io_writer.close()
         self._bare_io_writer = self._io_writer = None
+
+
+def _is_about_identity(error: str) -> bool:
+    # The protocol has no codes: this text is all that a server says.
+    return any(text in error.lower() for text in _NOT_LET_IN)
 
 
 def _text(reply: bytes) -> str:

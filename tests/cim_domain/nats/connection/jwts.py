@@ -27,7 +27,9 @@ def public(of: bytes) -> str:
     return key.decode().rstrip("=")
 
 
-def jwt(signer: bytes, subject: str, **claims: Any) -> str:
+def jwt(
+    signer: bytes, subject: str, registered: Mapping[str, Any] | None = None, **claims: Any
+) -> str:
     """A NATS JWT (version 2), signed with the seed of an operator or account."""
 
     def encoded(data: bytes) -> str:
@@ -37,7 +39,7 @@ def jwt(signer: bytes, subject: str, **claims: Any) -> str:
     header = {"typ": "JWT", "alg": "ed25519-nkey"}
     body = {
         "jti": subject, "iat": 1, "iss": public(signer), "sub": subject, "name": "test",
-        "nats": {"version": 2, **claims},
+        "nats": {"version": 2, **claims}, **(registered or {}),
     }  # fmt: skip
     text = ".".join(encoded(json.dumps(part).encode()) for part in (header, body))
     return f"{text}.{encoded(pair.sign(text.encode()))}"
@@ -48,6 +50,26 @@ def credentials(token: str, of: bytes) -> str:
         f"-----BEGIN NATS USER JWT-----\n{token}\n------END NATS USER JWT------\n\n"
         f"-----BEGIN USER NKEY SEED-----\n{of.decode()}\n------END USER NKEY SEED------\n"
     )
+
+
+class Issuer:
+    """An operator with one account, which gives users credentials."""
+
+    def __init__(self) -> None:
+        self._account = seed(nkeys.PREFIX_BYTE_ACCOUNT)
+        operator = seed(nkeys.PREFIX_BYTE_OPERATOR)
+        account = jwt(operator, public(self._account), type="account", limits=UNLIMITED)
+        self.config = (
+            f"operator: {jwt(operator, public(operator), type='operator')}\nresolver: MEMORY\n"
+            f"resolver_preload: {{ {public(self._account)}: {account} }}"
+        )
+
+    def user(self, **registered: Any) -> str:
+        mine = seed(nkeys.PREFIX_BYTE_USER)
+        unlimited = {"subs": -1, "data": -1, "payload": -1}
+        return credentials(
+            jwt(self._account, public(mine), registered, type="user", **unlimited), mine
+        )
 
 
 @frozen

@@ -1,6 +1,7 @@
 """Connections: who is let in, and who is refused at once without a secret being shown."""
 
 import logging
+import time
 from pathlib import Path
 
 import nats.errors
@@ -9,9 +10,9 @@ import pytest
 
 from cim_domain.errors import ConfigurationError
 from cim_domain.nats.config.settings import load_settings
-from cim_domain.nats.connection.connect import ConnectionChange, connect
+from cim_domain.nats.connection.connect import ConnectionChange, connect, round_trip
 from tests.cim_domain.nats.connection.connecting import SECRET, Events, private, refusal, works
-from tests.cim_domain.nats.connection.jwts import UNLIMITED, credentials, jwt, public, seed
+from tests.cim_domain.nats.connection.jwts import Issuer, public, seed
 
 
 async def test_a_server_without_authentication_lets_in_and_tells_the_name(plain_server) -> None:
@@ -79,38 +80,63 @@ async def test_nkey(plain_server, tmp_path: Path) -> None:
     assert other.decode() not in error.message
 
 
+QUICK = {"first_delay": 0.05, "ceiling": 0.2}
+
+
 async def test_credentials_file_is_read_again_at_each_reconnect(
     plain_server, tmp_path: Path
 ) -> None:
-    operator, account = seed(nkeys.PREFIX_BYTE_OPERATOR), seed(nkeys.PREFIX_BYTE_ACCOUNT)
-    config = (
-        f"operator: {jwt(operator, public(operator), type='operator')}\nresolver: MEMORY\n"
-        f"resolver_preload: {{ {public(account)}: "
-        f"{jwt(operator, public(account), type='account', limits=UNLIMITED)} }}"
-    )
-    server = plain_server(config)
-
-    def user() -> str:
-        mine = seed(nkeys.PREFIX_BYTE_USER)
-        return credentials(
-            jwt(account, public(mine), type="user", subs=-1, data=-1, payload=-1), mine
-        )
-
-    file = private(tmp_path / "user.creds", user())
-    events = Events()
-    settings = load_settings(
-        urls=server.url, credentials_file=file, reconnect={"first_delay": 0.05}
-    )
+    issuer, events = Issuer(), Events()
+    server = plain_server(issuer.config)
+    file = private(tmp_path / "user.creds", issuer.user())
+    settings = load_settings(urls=server.url, credentials_file=file, reconnect=QUICK)
     nc = await connect(settings, name="test", on_event=events)
     server.stop()
     await events.wait_for(ConnectionChange.DISCONNECTED)
     file.write_text("cut short")
     server.start()
     await events.wait_for(ConnectionChange.ERROR, nats.errors.InvalidUserCredentialsError)
-    file.write_text(user())
+    file.write_text(issuer.user())
     await events.wait_for(ConnectionChange.RECONNECTED)
     await nc.close()
     assert (await events.wait_for(ConnectionChange.CLOSED)).error is None
+
+
+@pytest.mark.parametrize("renewed", ["before it ends", "after it has ended"])
+async def test_credentials_that_expire_are_renewed_without_a_restart(
+    plain_server, tmp_path: Path, renewed: str
+) -> None:
+    issuer, events = Issuer(), Events()
+    server = plain_server(issuer.config)
+    file = private(tmp_path / "user.creds", issuer.user(exp=int(time.time()) + 2))
+    settings = load_settings(urls=server.url, credentials_file=file, reconnect=QUICK)
+    nc = await connect(settings, name="test", on_event=events)
+    if renewed.startswith("after"):
+        await events.wait_for(ConnectionChange.ERROR)
+    file.write_text(issuer.user())
+    await events.wait_for(ConnectionChange.RECONNECTED)
+    await round_trip(nc)
+    await nc.close()
+
+
+async def test_a_renewed_seed_is_read_at_the_next_reconnect(plain_server, tmp_path: Path) -> None:
+    def config(of: bytes) -> str:
+        return f"authorization {{ users: [ {{ nkey: {public(of)} }} ] }}"
+
+    first, second = seed(nkeys.PREFIX_BYTE_USER), seed(nkeys.PREFIX_BYTE_USER)
+    server, events = plain_server(config(first)), Events()
+    file = private(tmp_path / "user.nk", first)
+    settings = load_settings(urls=server.url, nkey_seed_file=file, reconnect=QUICK)
+    nc = await connect(settings, name="test", on_event=events)
+    server.stop()
+    await events.wait_for(ConnectionChange.DISCONNECTED)
+    file.write_text("cut short")
+    server.start(config(second))
+    await events.wait_for(ConnectionChange.ERROR, nats.errors.InvalidUserCredentialsError)
+    file.write_bytes(second)
+    await events.wait_for(ConnectionChange.RECONNECTED)
+    await round_trip(nc)
+    await nc.close()
 
 
 @pytest.mark.parametrize("setting", ["nkey_seed_file", "credentials_file", "tls_ca"])

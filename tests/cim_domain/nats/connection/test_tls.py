@@ -2,17 +2,19 @@
 
 import asyncio
 import os
+import shutil
 import ssl
 import subprocess
 import sys
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 import trustme
 
 from cim_domain.errors import ConfigurationError
-from cim_domain.nats.config.settings import load_settings
-from cim_domain.nats.connection.connect import ConnectionChange, connect
+from cim_domain.nats.config.settings import NatsSettings, load_settings
+from cim_domain.nats.connection.connect import ConnectionChange, connect, round_trip
 from tests.cim_domain.nats.connection.connecting import SECRET, Events, private, refusal, works
 
 
@@ -21,12 +23,19 @@ class Authority:
 
     def __init__(self, directory: Path) -> None:
         directory.mkdir()
-        authority = trustme.CA()
+        self._directory = directory
+        self._authority = authority = trustme.CA()
         self.ca = directory / "ca.pem"
         authority.cert_pem.write_to_path(self.ca)
         self.server = self._pair(directory, authority.issue_cert("127.0.0.1"), "server")
         self.client = self._pair(directory, authority.issue_cert("client@example.org"), "client")
         self.elsewhere = self._pair(directory, authority.issue_cert("example.org"), "elsewhere")
+
+    def short_lived(self, seconds: float) -> tuple[Path, Path]:
+        """A client's certificate that soon expires."""
+        end = datetime.now(UTC) + timedelta(seconds=seconds)
+        issued = self._authority.issue_cert("client@example.org", not_after=end)
+        return self._pair(self._directory, issued, "short-lived")
 
     @staticmethod
     def _pair(directory: Path, issued: trustme.LeafCert, name: str) -> tuple[Path, Path]:
@@ -111,6 +120,82 @@ async def test_a_client_certificate_lets_in_where_one_is_wanted(
     refused = await refusal(wrong)
     assert refused.code == "tls"
     assert "did not take the certificate" in refused.message
+
+
+class Own:
+    """The files of a client, which are replaced while it runs."""
+
+    def __init__(self, directory: Path, authority: Authority, pair: tuple[Path, Path]) -> None:
+        self.ca, self.certificate, self.key = (
+            directory / name for name in ("own-ca.pem", "own.pem", "own.key")
+        )
+        self.renew(authority, pair)
+
+    def renew(self, authority: Authority, pair: tuple[Path, Path]) -> None:
+        for source, file in ((authority.ca, self.ca), (pair[0], self.certificate)):
+            shutil.copy(source, file)
+        private(self.key, pair[1].read_bytes())
+
+    def settings(self, url: str) -> NatsSettings:
+        return load_settings(
+            urls=url,
+            tls_ca=self.ca,
+            tls_cert=self.certificate,
+            tls_key=self.key,
+            reconnect={"first_delay": 0.05, "ceiling": 0.2},
+        )
+
+
+@pytest.mark.parametrize("more", ["verify: true", "verify: true\nhandshake_first: true"])
+async def test_renewed_certificates_and_a_new_authority_are_taken_up_at_the_next_reconnect(
+    plain_server, ours: Authority, theirs: Authority, tmp_path: Path, more: str
+) -> None:
+    server, events = plain_server(ours.config(ours.server, more)), Events()
+    own = Own(tmp_path, ours, ours.client)
+    settings = own.settings(server.url).model_copy(
+        update={"tls_handshake_first": "handshake_first" in more}
+    )
+    nc = await connect(settings, name="test", on_event=events)
+    server.stop()
+    await events.wait_for(ConnectionChange.DISCONNECTED)
+    own.renew(theirs, theirs.client)
+    server.start(theirs.config(theirs.server, more))
+    await events.wait_for(ConnectionChange.RECONNECTED)
+    await round_trip(nc)
+    await nc.close()
+
+
+async def test_a_client_certificate_that_has_expired_is_renewed_without_a_restart(
+    plain_server, ours: Authority, tmp_path: Path
+) -> None:
+    server, events = plain_server(ours.config(ours.server, "verify: true")), Events()
+    own = Own(tmp_path, ours, ours.short_lived(2))
+    nc = await connect(own.settings(server.url), name="test", on_event=events)
+    await asyncio.sleep(2.1)
+    server.stop()
+    await events.wait_for(ConnectionChange.DISCONNECTED)
+    server.start()
+    await events.wait_for(ConnectionChange.ERROR, ssl.SSLError)
+    own.renew(ours, ours.client)
+    await events.wait_for(ConnectionChange.RECONNECTED)
+    await round_trip(nc)
+    await nc.close()
+
+
+async def test_in_the_middle_of_a_renewal_the_certificate_from_before_is_shown(
+    plain_server, ours: Authority, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    server, events = plain_server(ours.config(ours.server, "verify: true")), Events()
+    own = Own(tmp_path, ours, ours.client)
+    nc = await connect(own.settings(server.url), name="test", on_event=events)
+    server.stop()
+    await events.wait_for(ConnectionChange.DISCONNECTED)
+    own.certificate.write_text("half a certif")
+    own.key.unlink()
+    server.start()
+    await events.wait_for(ConnectionChange.RECONNECTED)
+    assert "NATS_TLS_CERT" in caplog.text
+    await nc.close()
 
 
 async def test_a_key_that_is_not_the_certificates_is_refused(ours: Authority) -> None:
