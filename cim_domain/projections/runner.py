@@ -43,8 +43,8 @@ BUILT_TOGETHER = 4000
 """Events of one transaction where views are built and nothing else is done beside it."""
 
 LOOK_EVERY = 0.5
-"""Seconds between looks at the views, where nothing comes: whether others have taken their place,
-or have moved them, and whether it is to be stored how far they are read."""
+"""Seconds between looks at the views, also where nothing comes: whether others have taken their
+place, or have moved them, and whether it is to be stored how far they are read."""
 
 STOPPING = 5.0
 """Seconds for what is under way when it is to stop, and for storing the checkpoint then."""
@@ -341,6 +341,8 @@ class ProjectionRunner:
         views = self._readable.writes
         if views is None:
             raise Superseded
+        clock = asyncio.get_running_loop().time
+        looked = clock()
         async with (
             aclosing(self._log.follow(self._progress.position)) as slices,
             aclosing(coalesced(slices, together, wake=self._wake, idle=LOOK_EVERY)) as larger,
@@ -349,8 +351,9 @@ class ProjectionRunner:
                 self._progress.see(part.head)
                 if part.records:
                     await self._writer.take_in(views, part.records)
-                else:
+                if not part.records or clock() >= looked + LOOK_EVERY:
                     await self._writer.look(views)
+                    looked = clock()
                 await self._complete(views)
                 self._readable.refusal = None
                 behind = self._progress.behind

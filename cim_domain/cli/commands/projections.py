@@ -142,7 +142,7 @@ def rebuild(
         else:
             session.output.note(
                 f"{name}: built as generation {built.generation} up to event {built.position} in"
-                f" {seconds:g} s; queries read it now"
+                f" {seconds:g} s; queries read it within a second"
             )
 
     session.run(work)

@@ -75,8 +75,11 @@ class Backend(Protocol):
     def forget(self, thread: int) -> None:
         """Drop the connection of this thread."""
 
-    def is_spoiled(self, error: DBAPIError) -> bool:
-        """Whether the connection that it came from is of no use any more."""
+    def lacks_table(self, error: DBAPIError) -> bool:
+        """Whether a statement failed for want of a table; called from every thread."""
+
+    def refusal(self, error: DBAPIError) -> CimError:
+        """The kit's error for one of the driver's while the database is made ready at the start."""
 
     def translate(self, error: DBAPIError) -> CimError:
         """The kit's error for one of the driver's; called from every thread."""

@@ -11,6 +11,7 @@ projection's version had been raised. A SQLite file that is damaged, or of an ol
 aside, and `SqlViews.recovered` says where.
 """
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -33,6 +34,8 @@ from cim_domain.views.sql.sqlite import SqliteBackend
 from cim_domain.views.sql.store import SqlStore
 from cim_domain.views.sql.tables import ViewTable, view_table
 from cim_domain.views.sql.threads import LONG, Threads
+
+logger = logging.getLogger("cim_domain.views")
 
 PATIENCE = 5.0
 """Seconds that a statement waits for another process's lock."""
@@ -109,6 +112,8 @@ class SqlViews(GenerationalViews):
     def _set_up(self, connection: sa.Connection) -> None:
         self._backend.lock_registry(connection)
         self._registry.create(connection)
+        for name in self._registry.drop_incomplete(connection):
+            logger.warning("tables of the views of %s are gone: they are built anew", name)
 
     async def _generations(self, name: str) -> Sequence[Generation]:
         return await self._threads.write(

@@ -1,4 +1,8 @@
-"""PostgreSQL: views that several instances of a service share."""
+"""PostgreSQL: views that several instances of a service share.
+
+A pooler may give every transaction another session. So nothing is kept in one: limits are set for
+each transaction, locks end with it, and no statement is prepared by name.
+"""
 
 import os
 import socket
@@ -11,25 +15,24 @@ from typing import Any
 import sqlalchemy as sa
 from attrs import define, field
 from sqlalchemy.dialects import postgresql
-from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError
+from sqlalchemy.engine.interfaces import ExceptionContext
+from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.pool import ConnectionPoolEntry, SingletonThreadPool
 
-from cim_domain.errors import CimError, ConfigurationError, Failed, Unavailable
-from cim_domain.views.layout import refused_value
+from cim_domain.errors import CimError, ConfigurationError
 from cim_domain.views.sql.backend import THREADS
+from cim_domain.views.sql.postgresql_errors import (
+    NO_SUCH_TABLE,
+    Place,
+    is_session_lost,
+    refusal,
+    sqlstate,
+    translated,
+)
 
 _CONNECT_SECONDS = 5
 _CANCEL_SECONDS = 2
 _LEAST = 5.0
-
-_LOCKED = {"40001", "40P01", "55P03", "57014"}
-"""A transaction that lost against another, or waited for too long."""
-
-_TOO_LARGE = {"54000"}
-"""A value that an index cannot hold."""
-
-_FULL = {"53100", "53200"}
-_AWAY = ("08", "25006", "53", "57P")
 
 
 @define(eq=False)
@@ -39,6 +42,8 @@ class PostgresqlBackend:
     engine: sa.Engine
     _domain: str
     seconds: float
+    _limits: sa.Select[Any] | None
+    """Asked at the beginning of each transaction."""
     _by_thread: dict[int, Any] = field(factory=dict, init=False, repr=False)
     recovered: Path | None = field(default=None, init=False)
 
@@ -50,13 +55,19 @@ class PostgresqlBackend:
         """
         try:
             given = sa.make_url(url)
-        except ArgumentError as error:
+        except (ArgumentError, ValueError):
+            # Not from that error, whose text is the URL or a part of it.
             raise ConfigurationError(
-                "the URL of the views is none: postgresql+psycopg://user:password@host/database"
-            ) from error
+                "the URL of the views is none: postgresql://user:password@host:5432/database"
+            ) from None
         if given.drivername not in {"postgresql", "postgresql+psycopg"}:
             raise ConfigurationError(
                 f"views cannot be kept at {given.drivername!r}: postgresql+psycopg is the way"
+            )
+        if given.password and "@" in f"{given.host}{given.database}":
+            # The rest of the password is taken for a part of what errors show.
+            raise ConfigurationError(
+                "the URL of the views has more than one @: write those of the password as %40"
             )
         seconds = max(_LEAST, 6 * patience)
         try:
@@ -68,14 +79,16 @@ class PostgresqlBackend:
                 poolclass=SingletonThreadPool,
                 pool_size=THREADS,
                 pool_pre_ping=True,
-                connect_args=_connect_args(domain, patience, seconds, given.query),
+                connect_args=_connect_args(domain, seconds, given.query),
             )
         except ModuleNotFoundError as error:
             raise ConfigurationError(
                 "views in PostgreSQL need psycopg: pip install 'cim-domain[postgresql]'"
             ) from error
-        backend = cls(engine, domain, seconds)
+        backend = cls(engine, domain, seconds, _limits(patience, seconds, given.query))
         sa.event.listen(engine, "connect", backend._connected)
+        sa.event.listen(engine, "begin", backend._begin)
+        sa.event.listen(engine, "handle_error", _drop_lost_sessions)
         return backend
 
     def prepare(self) -> None:
@@ -143,36 +156,20 @@ class PostgresqlBackend:
 
     def forget(self, thread: int) -> None:
         """See `Backend`: the next who asks for it gets another one."""
-        self._by_thread.pop(thread).close()
+        if (connection := self._by_thread.pop(thread, None)) is not None:
+            connection.close()
 
-    def is_spoiled(self, error: DBAPIError) -> bool:
-        """See `Backend`: as after a failover, where a session may have become read-only."""
-        return (getattr(error.orig, "sqlstate", None) or "").startswith(_AWAY)
+    def lacks_table(self, error: DBAPIError) -> bool:
+        """See `Backend`."""
+        return sqlstate(error) == NO_SUCH_TABLE
+
+    def refusal(self, error: DBAPIError) -> CimError:
+        """See `Backend`."""
+        return refusal(self._place, error)
 
     def translate(self, error: DBAPIError) -> CimError:
         """See `Backend`."""
-        state: str | None = getattr(error.orig, "sqlstate", None)
-        if isinstance(error, DataError | IntegrityError) or state in _TOO_LARGE:
-            return refused_value(f"{self._place}, {state or 'a value that it cannot hold'}")
-        if state in _FULL:
-            return Unavailable(
-                f"there is no room for the views at {self._place} ({state}): free space there;"
-                " nothing was changed, and work goes on by itself then",
-                code="views_full",
-            )
-        if state in _LOCKED:
-            return Unavailable(
-                f"the views at {self._place} were locked for too long ({state}); nothing was"
-                " changed, try again",
-                code="views_locked",
-            )
-        if state is None or state.startswith(_AWAY):
-            return Unavailable(
-                f"the views at {self._place} cannot be used ({state or 'no connection'}): check"
-                " that PostgreSQL runs there and takes this service's user and password",
-                code="views_unavailable",
-            )
-        return Failed(f"the views at {self._place} failed: SQLSTATE {state}", code="views_failed")
+        return translated(self._place, error)
 
     def release(self) -> None:
         """See `Backend`."""
@@ -181,25 +178,57 @@ class PostgresqlBackend:
     def _connected(self, connection: Any, _: ConnectionPoolEntry) -> None:
         self._by_thread[threading.get_ident()] = connection
 
+    def _begin(self, connection: sa.Connection) -> None:
+        if self._limits is not None:
+            connection.execute(self._limits).close()
+
     @property
-    def _place(self) -> str:
-        url = self.engine.url
-        return f"{url.host or 'the local socket'}/{url.database or ''}"
+    def _place(self) -> Place:
+        return Place(self.engine.url)
 
 
-def _connect_args(
-    domain: str, patience: float, seconds: float, given: Mapping[str, Any]
-) -> dict[str, str | int]:
-    """What a connection is opened with, unless the URL says otherwise: a bound for every wait."""
-    milliseconds = int(seconds * 1000)
-    ours: dict[str, str | int] = {
+def _drop_lost_sessions(context: ExceptionContext) -> None:
+    """Have the pool drop the session, and with it all that were opened before this failure.
+
+    After a failover those that only read would go on reading what is left of the old server.
+    """
+    error = context.sqlalchemy_exception
+    if isinstance(error, DBAPIError) and is_session_lost(sqlstate(error)):
+        context.is_disconnect = True
+
+
+def _limits(lock: float, statement: float, given: Mapping[str, Any]) -> sa.Select[Any] | None:
+    """The statement that bounds a transaction's waits, in seconds, unless the URL does."""
+    options = str(given.get("options", ""))
+    wanted = {"lock_timeout": lock, "statement_timeout": statement}
+    asked = [
+        sa.func.set_config(name, str(int(seconds * 1000)), sa.true())
+        for name, seconds in wanted.items()
+        if name not in options
+    ]
+    return sa.select(*asked) if asked else None
+
+
+def _connect_args(domain: str, seconds: float, given: Mapping[str, Any]) -> dict[str, Any]:
+    """What a connection is opened with, unless the URL says otherwise: a bound for every wait.
+
+    Only what poolers know is told to the server.
+    """
+    ours: dict[str, Any] = {
         "client_encoding": "utf8",
         "connect_timeout": _CONNECT_SECONDS,
-        "tcp_user_timeout": milliseconds,
+        "tcp_user_timeout": int(seconds * 1000),
         "keepalives_idle": 5,
         "keepalives_interval": 2,
         "keepalives_count": 3,
         "application_name": f"cim-domain-{domain}",
-        "options": f"-c lock_timeout={int(patience * 1000)} -c statement_timeout={milliseconds}",
+        "prepare_threshold": None,
     }
+    if _has_several(given.get("host", "")):
+        # After a failover the one that takes writes is another one of them.
+        ours["target_session_attrs"] = "read-write"
     return {name: value for name, value in ours.items() if name not in given}
+
+
+def _has_several(host: str | tuple[str, ...]) -> bool:
+    return "," in (host if isinstance(host, str) else ",".join(host))

@@ -34,6 +34,22 @@ class Registry:
         self.table.create(connection, checkfirst=True)
         self.skipped.create(connection, checkfirst=True)
 
+    def drop_incomplete(self, connection: sa.Connection) -> list[str]:
+        """Drop the generations whose tables are not all there; gives their projections."""
+        columns = self.table.c
+        asked = sa.select(columns.projection, columns.generation, columns.tables).where(
+            columns.log == self.log, columns.state != State.DROPPED.value
+        )
+        there = set(sa.inspect(connection).get_table_names())
+        lost = [
+            row
+            for row in connection.execute(asked)
+            if not there.issuperset(orjson.loads(row.tables))
+        ]
+        for row in lost:
+            self._drop(connection, row.projection, row.generation)
+        return sorted({row.projection for row in lost})
+
     def generations(self, connection: sa.Connection, name: str, *, lock: bool) -> list[Generation]:
         """Those of a projection; locked ones keep their checkpoint until the transaction ends."""
         asked = sa.select(self.table).where(
@@ -72,18 +88,17 @@ class Registry:
             )
         )
         for made_table in tables:
+            # Where the registry was lost and they were not, they are of a generation before.
+            made_table.table.drop(connection, checkfirst=True)
             made_table.table.create(connection)
 
     def become(self, connection: sa.Connection, name: str, known: Generation) -> None:
         """Set state and use of a generation. The tables of a dropped one go; its number stays."""
-        row = self._row(name, known.number)
         if known.state is State.DROPPED:
-            asked = sa.select(self.table.c.tables).where(*row)
-            for table in orjson.loads(connection.execute(asked).scalar_one()):
-                sa.Table(table, sa.MetaData()).drop(connection, checkfirst=True)
-            skipped = _at(self.skipped, self.log, name, known.number)
-            connection.execute(self.skipped.delete().where(*skipped))
+            self._drop(connection, name, known.number)
+            return
         values = {"state": known.state.value, "used": known.used}
+        row = self._row(name, known.number)
         connection.execute(self.table.update().where(*row).values(values))
 
     def move(
@@ -145,6 +160,16 @@ class Registry:
             sa.select(self.table.c.state).where(*self._row(name, number))
         ).scalar_one_or_none()
         return found is None or found == State.DROPPED.value
+
+    def _drop(self, connection: sa.Connection, name: str, number: int) -> None:
+        row = self._row(name, number)
+        asked = sa.select(self.table.c.tables).where(*row)
+        for table in orjson.loads(connection.execute(asked).scalar_one()):
+            sa.Table(table, sa.MetaData()).drop(connection, checkfirst=True)
+        skipped = _at(self.skipped, self.log, name, number)
+        connection.execute(self.skipped.delete().where(*skipped))
+        dropped = self.table.update().where(*row).values(state=State.DROPPED.value)
+        connection.execute(dropped)
 
     def _row(self, name: str, number: int) -> tuple[sa.ColumnElement[bool], ...]:
         return _at(self.table, self.log, name, number)

@@ -115,10 +115,13 @@ class SqliteBackend:
     def forget(self, thread: int) -> None:
         """See `Backend`: what was interrupted is over when the statement is."""
 
-    def is_spoiled(self, error: DBAPIError) -> bool:
+    def lacks_table(self, error: DBAPIError) -> bool:
+        """See `Backend`: it has no code of its own."""
+        return str(error.orig).startswith("no such table")
+
+    def refusal(self, error: DBAPIError) -> CimError:
         """See `Backend`."""
-        del error
-        return False
+        return self.translate(error)
 
     def translate(self, error: DBAPIError) -> CimError:
         """See `Backend`."""

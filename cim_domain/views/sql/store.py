@@ -54,11 +54,16 @@ class SqlStore:
         return self._threads.backend
 
     async def checkpoint(self) -> Checkpoint:
-        """See `ViewStore`."""
+        """See `ViewStore`. Tables that are gone are noticed, too."""
         name, number = self.model.name, self.generation
-        return await self._threads.look(
-            lambda connection: self._registry.checkpoint(connection, name, number)
-        )
+
+        def checkpoint(connection: sa.Connection) -> Checkpoint:
+            found = self._registry.checkpoint(connection, name, number)
+            for kept in self._tables.values():
+                connection.execute(kept.present).close()
+            return found
+
+        return await self._while_kept(self._threads.look, checkpoint)
 
     async def load(self, view: type[V], rows: Iterable[RowKey]) -> dict[RowKey, V]:
         """See `ViewStore`. Raises `Superseded` once the generation has been dropped."""
@@ -74,8 +79,7 @@ class SqlStore:
                 for key, document in kept.load(connection, owner, list(keys))
             }
 
-        dropped = superseded(self.model.name, self.generation)
-        return await self._unless_dropped(self._threads.read_as_writer, load, dropped)
+        return await self._while_kept(self._threads.read_as_writer, load)
 
     async def commit(
         self, changes: Sequence[Change], *, expected: int, checkpoint: Checkpoint
@@ -93,20 +97,22 @@ class SqlStore:
                 if deletes:
                     self.backend.write_many(connection, kept.delete, deletes)
 
-        await self._threads.write(commit)
+        await self._while_kept(self._threads.write, commit)
 
     async def skip(self, event: Checkpoint, *, expected: int) -> None:
         """See `ViewStore`."""
         name, number = self.model.name, self.generation
-        await self._threads.write(
-            lambda connection: self._registry.skip(connection, name, number, expected, event)
+        await self._while_kept(
+            self._threads.write,
+            lambda connection: self._registry.skip(connection, name, number, expected, event),
         )
 
     async def has_skipped(self, sequence: int) -> bool:
         """See `ViewStore`."""
         name, number = self.model.name, self.generation
-        return await self._threads.look(
-            lambda connection: self._registry.has_skipped(connection, name, number, sequence)
+        return await self._while_kept(
+            self._threads.look,
+            lambda connection: self._registry.has_skipped(connection, name, number, sequence),
         )
 
     def reader(self, organization_id: str | None) -> SqlReader:
@@ -131,6 +137,9 @@ class SqlStore:
             upserts = [kept.row(change) for change in of_view if change.value is not None]
             deletes = [kept.row(change) for change in of_view if change.value is None]
             yield kept, upserts, deletes
+
+    async def _while_kept(self, do: Callable[[Ask[T]], Awaitable[T]], ask: Ask[T]) -> T:
+        return await self._unless_dropped(do, ask, superseded(self.model.name, self.generation))
 
     async def _unless_dropped(
         self, read: Callable[[Ask[T]], Awaitable[T]], ask: Ask[T], dropped: CimError

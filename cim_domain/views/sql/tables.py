@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from hashlib import blake2b
+from typing import Any
 
 import sqlalchemy as sa
 from attrs import Factory, frozen
@@ -90,6 +91,8 @@ class ViewTable:
     indexes: tuple[sa.Index, ...]
     upsert: str
     delete: str
+    present: sa.Select[Any]
+    """Fails where the table is not there, and finds nothing else."""
     _backend: Backend
     _loads: dict[int, str] = Factory(dict)
 
@@ -171,4 +174,6 @@ def view_table(
     table.indexes.clear()
     at = [column == sa.bindparam(f"at_{column.name}") for column in table.primary_key]
     delete = str(table.delete().where(*at).compile(backend.engine))
-    return ViewTable(layout, table, tuple(indexes), backend.upsert(table), delete, backend)
+    present = sa.select(sa.literal(1)).select_from(table).where(sa.false())
+    upsert = backend.upsert(table)
+    return ViewTable(layout, table, tuple(indexes), upsert, delete, present, backend)

@@ -6,9 +6,9 @@ given up, first at the database and then by closing the connection.
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from time import monotonic
 from typing import Any, Generic, TypeVar
 
@@ -92,7 +92,8 @@ class _Work(Generic[T]):
 class Threads:
     """Runs functions of a connection in their thread and transaction, the driver's errors mapped.
 
-    The database is made ready by the first that writes. Every call after `close` raises
+    The database is made ready by the first that writes, and again where it turns out that a table
+    is not there any more. Every call after `close` raises
     `Unavailable`, and so does what takes longer than it may.
     """
 
@@ -101,7 +102,9 @@ class Threads:
     _writer: ThreadPoolExecutor = field(init=False)
     _looks: ThreadPoolExecutor = field(init=False)
     _readers: ThreadPoolExecutor = field(init=False)
-    _ready: bool = field(default=False, init=False)
+    _prepared: bool = field(default=False, init=False)
+    _complete: bool = field(default=False, init=False)
+    """Whether all tables are there, as far as is known."""
     _under_way: set[_Work[Any]] = field(factory=set, init=False)
     _closing: asyncio.Task[None] | None = field(default=None, init=False)
 
@@ -122,6 +125,8 @@ class Threads:
 
     async def look(self, ask: Callable[[sa.Connection], T]) -> T:
         """Call `ask`, which takes no time, however busy the others are."""
+        if not self._complete:
+            await self.write(lambda _: None)
         return await self._in(self._looks, lambda: self._read(ask))
 
     async def read_as_writer(self, ask: Callable[[sa.Connection], T]) -> T:
@@ -149,6 +154,8 @@ class Threads:
         try:
             return await _result(future, work, seconds or self.backend.seconds)
         except DBAPIError as error:
+            if self.backend.lacks_table(error):
+                self._complete = False
             raise self.backend.translate(error) from error
         except (TimeoutError, asyncio.CancelledError) as end:
             _in_the_background(work.give_up)
@@ -159,14 +166,20 @@ class Threads:
             ) from end
 
     def _write(self, change: Callable[[sa.Connection], T], seconds: float | None) -> T:
-        if not self._ready:
-            self.backend.prepare()
+        if not self._prepared:
+            try:
+                self.backend.prepare()
+                self._transact(self._set_up, None)
+            except DBAPIError as error:
+                raise self.backend.refusal(error) from error
+            self._prepared = self._complete = True
+        elif not self._complete:
             self._transact(self._set_up, None)
-            self._ready = True
+            self._complete = True
         return self._transact(change, seconds)
 
     def _transact(self, change: Callable[[sa.Connection], T], seconds: float | None) -> T:
-        with self._connection() as connection:
+        with self.backend.engine.connect() as connection:
             connection.execution_options(**{WRITES: True})
             with connection.begin():
                 if seconds is not None:
@@ -174,18 +187,8 @@ class Threads:
                 return change(connection)
 
     def _read(self, ask: Callable[[sa.Connection], T]) -> T:
-        with self._connection() as connection:
-            return ask(connection)
-
-    @contextmanager
-    def _connection(self) -> Iterator[sa.Connection]:
         with self.backend.engine.connect() as connection:
-            try:
-                yield connection
-            except DBAPIError as error:
-                if self.backend.is_spoiled(error):
-                    connection.invalidate()
-                raise
+            return ask(connection)
 
     async def _close(self) -> None:
         executors = (self._writer, self._looks, self._readers)

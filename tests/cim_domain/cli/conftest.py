@@ -13,6 +13,9 @@ from typer.testing import CliRunner
 
 from cim_domain.cli.app import app
 from cim_domain.testing.process import ServiceProcess, clean_environment, service_process
+from tests.cim_domain.views.conftest import server as postgresql
+
+__all__ = ["postgresql"]
 
 
 @frozen

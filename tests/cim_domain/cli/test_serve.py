@@ -69,6 +69,34 @@ def test_a_domain_with_a_mistake_is_named_without_a_traceback(tmp_path):
     assert "Traceback" in serve("shop", "--debug", directory=tmp_path).stderr
 
 
+SERVE_ANYWHERE = "nix", "--port", "0"
+AT = "postgresql://cim:secret@127.0.0.1"
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        (lambda url: url.replace("cim@/", "nobody:secret@/"), ("'nobody'", "does not exist")),
+        (lambda url: url.replace("/views_", "/absent_"), ("'absent_", "does not exist")),
+        (lambda url: f"{url}&port=1", ("'cim'", ".s.PGSQL.1")),
+        (lambda _: f"{AT}:1/views", ("127.0.0.1:1", "'cim'", "'views'")),
+        (lambda _: f"{AT}:port/views", ("the URL of the views is none",)),
+    ],
+    ids=["role", "database", "socket", "port", "no port"],
+)  # fmt: skip
+def test_views_that_cannot_be_kept_in_a_database_are_told_with_it_and_the_role(
+    tmp_path, postgresql, change, named
+):
+    url = change(postgresql.create_database().replace("+psycopg", ""))
+    data = str(tmp_path / "data")
+    ran = serve(*SERVE_ANYWHERE, "--data-directory", data, directory=tmp_path, CIM_DOMAIN_VIEWS=url)
+    said = " ".join(ran.stderr.split())
+    assert ran.returncode == 2, said
+    assert all(word in said for word in named), said
+    assert "secret" not in said
+    assert "Traceback" not in said
+
+
 def test_a_data_directory_that_others_can_read_and_have_filled_is_refused(tmp_path):
     (tmp_path / "notes.txt").touch()
     tmp_path.chmod(0o755)
@@ -121,13 +149,13 @@ def test_a_reader_that_leaves_early_is_no_error(tmp_path):
     assert "Traceback" not in errors
 
 
-def serve(*arguments: str, directory: Path) -> subprocess.CompletedProcess[str]:
+def serve(*arguments: str, directory: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "cim_domain.cli", "serve", *arguments],
         capture_output=True,
         text=True,
         check=False,
         cwd=directory,
-        env=clean_environment(NATS_DATA_DIRECTORY=str(directory / "data")),
+        env=clean_environment(NATS_DATA_DIRECTORY=str(directory / "data"), **environment),
         timeout=60,
     )

@@ -5,67 +5,14 @@ import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from cim_domain.model.subjects import Subjects
-from cim_domain.nats.config.settings import load_settings
-from cim_domain.nats.connection.link import Link
 from cim_domain.nats.jetstream.api import call
 from cim_domain.nats.server.embedded import EmbeddedServer, ServerOptions
-from cim_domain.service.service import Service
-from cim_domain.service.settings import load_service_settings
 from cim_domain.testing.server import throwaway_server
 from tests.cim_domain.nats.connection.connecting import free_port
-from tests.cim_domain.service.servers import SUMS, asked
-
-
-class Client:
-    """Adds to tallies, and asks for them."""
-
-    def __init__(self, service: Service, link: Link, subjects: Subjects) -> None:
-        self.service = service
-        self.link = link
-        self.subjects = subjects
-
-    async def add(self, name: str, amount: int = 1) -> Any:
-        body = {"name": name, "amounts": [amount]}
-        return await asked(self.link, self.subjects.command("tally.add"), body)
-
-    async def total(self, name: str, at: int = 0) -> Any:
-        """What the tally comes to, or the code of the error."""
-        subject = self.subjects.query("tally.get")
-        found = await asked(self.link, subject, {"name": name}, X_Min_Sequence=str(at))
-        return found["total"] if "total" in found else found["error"]["code"]
-
-    async def names(self, at: int = 0) -> Any:
-        found = await asked(
-            self.link, self.subjects.query("tally.names"), {}, X_Min_Sequence=str(at)
-        )
-        return found if isinstance(found, list) else found["error"]["code"]
-
-    async def health(self) -> Any:
-        return (await self.service.health())["status"]
-
-
-@asynccontextmanager
-async def tallies_at(
-    url: str, directory: Path, views: str, prefix: str = ""
-) -> AsyncIterator[Client]:
-    nats = load_settings(
-        url=url,
-        data_directory=directory / "service",
-        subject_prefix=prefix,
-        reconnect={"first_delay": 0.05, "ceiling": 0.2},
-    )
-    settings = load_service_settings(views=views, store_patience=5)
-    link = await Link.open(nats, name="client")
-    try:
-        async with Service(SUMS, nats, settings) as service:
-            yield Client(service, link, Subjects("sums", prefix))
-    finally:
-        await link.close()
+from tests.cim_domain.service.servers import tallies_at
 
 
 @asynccontextmanager

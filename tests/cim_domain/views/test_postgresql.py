@@ -123,6 +123,21 @@ async def test_views_work_again_once_the_server_is_back(server: Any, url: str) -
     await database.close()
 
 
+async def test_sessions_that_take_no_writes_any_more_are_dropped(url: str) -> None:
+    database = SqlViews.postgresql(url, "nix", "log")
+    store = await database.open(things())
+    await keep(store, named("a"))
+    # As those that a failover has left with the server which is a standby now.
+    only_reads = sa.text("SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY")
+    await database._threads.write(lambda connection: connection.execute(only_reads))
+    with pytest.raises(Unavailable) as refused:
+        await keep(store, named("b"))
+    assert refused.value.code == "views_unavailable"
+    await keep(store, named("b"))
+    assert await names(store) == ["b"]
+    await database.close()
+
+
 @contextmanager
 def silent(server: Any) -> Iterator[None]:
     """While all the processes of the server are stopped: connections live, and nobody answers."""
@@ -289,7 +304,15 @@ async def test_a_database_of_another_encoding_is_refused(server: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["nonsense", "mysql://u:secret@h/d", "postgresql+pg8000://u:secret@h"]
+    "url",
+    [
+        "nonsense",
+        "mysql://u:secret@h/d",
+        "postgresql+pg8000://u:secret@h",
+        "postgresql://u:secret@h:secret/d",
+        "postgresql://u:secret@h:-1x/d",
+        "postgresql://u:p@secret@h/d",
+    ],
 )
 def test_a_url_that_does_not_fit_is_refused_without_being_shown(url: str) -> None:
     with pytest.raises(ConfigurationError) as refused:
