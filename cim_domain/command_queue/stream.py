@@ -11,7 +11,6 @@ from cim_domain.commands.decoding import NOT_A_REQUEST, command_metadata, refuse
 from cim_domain.errors import Invalid
 from cim_domain.identity import NAMESPACE, canonical_id, derived_id
 from cim_domain.model.metadata import Clock, Metadata
-from cim_domain.nats.connection.hardened_client import UNREADABLE_HEADERS
 from cim_domain.nats.jetstream.api import NANOSECONDS
 from cim_domain.nats.jetstream.streams import StreamDefinition
 from cim_domain.nats.jetstream.subscriber import Received
@@ -23,6 +22,7 @@ from cim_domain.wire.codec import (
     read_time,
     write_time,
 )
+from cim_domain.wire.header_names import check_names
 
 SCHEDULE = "Nats-Schedule"
 TARGET = "Nats-Schedule-Target"
@@ -81,12 +81,11 @@ def submitted_metadata(
     `Invalid`; with the code ``not_a_request`` for what no client has submitted.
     """
     headers = received.headers
-    if UNREADABLE_HEADERS in headers:
-        raise Invalid("the headers cannot be read", code="bad_header")
     # nats-py and others put this one on what is published to a stream.
     refuse_delivery({name: "" for name in headers if name != _EXPECTED_STREAM}, "")
     if EVENT_ID in headers:
         raise Invalid("this is an event, not a command of a client", code=NOT_A_REQUEST)
+    check_names(headers)
     scheduled = _uuid(headers.get(SCHEDULER, "").rpartition(".")[2])
     place = derived_id(stream_id, f"message {received.sequence}")
     made = scheduled or _uuid(headers.get(MESSAGE_ID, "")) or place

@@ -26,6 +26,7 @@ from cim_domain.wire.codec import (
     bad_header,
     whole_number,
 )
+from cim_domain.wire.header_names import check_names
 
 M = TypeVar("M", bound=Message)
 
@@ -49,6 +50,12 @@ _MANY_FIELDS = 20
 # Names of fields are the client's, as long as he likes; the reply must fit into a message.
 _LONG_PATH = 200
 _LONG_MESSAGE = 1000
+
+
+def require_request(headers: Mapping[str, str], reply: str) -> None:
+    """Raise `Invalid` for what is no request, and for headers that leave open what it asks for."""
+    refuse_delivery(headers, reply)
+    check_names(headers)
 
 
 def refuse_delivery(headers: Mapping[str, str], reply: str) -> None:

@@ -12,7 +12,7 @@ from cim_domain.commands.decoding import (
     command_metadata,
     read_command,
     read_message,
-    refuse_delivery,
+    require_request,
 )
 from cim_domain.commands.executor import Executor
 from cim_domain.dead_letters import DeadLetter, DeadLetters
@@ -23,6 +23,7 @@ from cim_domain.model.failures import cause
 from cim_domain.model.messages import Command
 from cim_domain.model.metadata import Clock, utc_now
 from cim_domain.model.subjects import Subjects
+from cim_domain.nats.connection.lazy_headers import combined
 from cim_domain.nats.services.responder import Request, Response
 from cim_domain.observability.observer import NoObserver, Observer
 from cim_domain.wire.codec import COMMAND_ID, error_headers
@@ -95,7 +96,7 @@ class CommandHandler:
         """
         metadata = None
         try:
-            refuse_delivery(request.headers, request.reply)
+            require_request(request.headers, request.reply)
             message_type = self._subjects.type_in(request.subject)
             metadata = command_metadata(message_type, request.headers, ids or fresh_id, self._clock)
             if own := self._own.get(message_type):
@@ -119,7 +120,7 @@ class CommandHandler:
         # What a stream has delivered is still there; nobody who may only read can fill this one.
         if error.status in {"rejected", "conflict"} or error.code == NOT_A_REQUEST:
             return
-        headers = dict(request.headers)
+        headers = combined(request.headers)
         if command_id is not None:
             # Whether it had an effect may be unknown; with its id it has one when it is replayed.
             headers.setdefault(COMMAND_ID, command_id)

@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 from attrs import frozen
 
-from cim_domain.commands.decoding import organization, read_message, refuse_delivery
+from cim_domain.commands.decoding import organization, read_message, require_request
 from cim_domain.errors import Busy, Failed, NotFound, RequestError, Unavailable
 from cim_domain.model.domain import Domain
 from cim_domain.model.failures import cause
@@ -43,6 +43,10 @@ class Reply:
             error.message,
             error.code,
         )
+
+    def response(self) -> Response:
+        """The same as a responder sends it."""
+        return Response(self.data, self.headers, self.problem)
 
 
 @frozen
@@ -156,16 +160,13 @@ class QueryHandler:
     async def handle(self, request: Request) -> Response:
         """Answer the query."""
         try:
-            refuse_delivery(request.headers, request.reply)
+            require_request(request.headers, request.reply)
         except RequestError as error:
             return self.error(error)
         message_type = self._subjects.type_in(request.subject)
-        return _of_reply(await self._answerer.answer(message_type, request.headers, request.data))
+        reply = await self._answerer.answer(message_type, request.headers, request.data)
+        return reply.response()
 
     def error(self, error: RequestError) -> Response:
         """The response that words an error."""
-        return _of_reply(Reply.error(error))
-
-
-def _of_reply(reply: Reply) -> Response:
-    return Response(reply.data, reply.headers, reply.problem)
+        return Reply.error(error).response()

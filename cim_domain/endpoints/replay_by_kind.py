@@ -176,6 +176,13 @@ def _whole(letter: StoredLetter) -> DeadLetter:
             code="letter_cut",
             details={"kept": len(letter.letter.data), "size": letter.cut_from},
         )
+    if letter.headers_cut_from is not None:
+        raise Failed(
+            f"letter {letter.sequence} does not hold the headers of its message, for whose"
+            f" {letter.headers_cut_from} bytes there was no room: send it again from where it came",
+            code="letter_cut",
+            details={"headers": letter.headers_cut_from},
+        )
     return letter.letter
 
 

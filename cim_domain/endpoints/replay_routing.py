@@ -14,7 +14,7 @@ from typing import Self
 from attrs import field, frozen
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from cim_domain.commands.decoding import invalid, refuse_delivery
+from cim_domain.commands.decoding import invalid, require_request
 from cim_domain.endpoints.queries import Reply
 from cim_domain.errors import Busy, Failed, NotFound, RequestError
 from cim_domain.model.failures import cause_with_text
@@ -67,7 +67,7 @@ class ReplayHandler:
     async def handle(self, request: Request) -> Response:
         """Replay the letter; the answer says what came of it."""
         try:
-            refuse_delivery(request.headers, request.reply)
+            require_request(request.headers, request.reply)
             consumer = request.subject.removeprefix(self._subjects.replay(""))
             replayed = await self._replay(consumer, _sequence(request.data))
         except RequestError as error:
@@ -78,8 +78,7 @@ class ReplayHandler:
 
     def error(self, error: RequestError) -> Response:
         """The response that words an error."""
-        reply = Reply.error(error)
-        return Response(reply.data, reply.headers, reply.problem)
+        return Reply.error(error).response()
 
     async def _replay(self, consumer: str, sequence: int) -> Replayed:
         if sequence in self._under_way:

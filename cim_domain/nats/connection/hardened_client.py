@@ -35,9 +35,12 @@ _QUOTE = "'"
 _NOT_LET_IN = ("authentication expired", "authentication revoked", "authorization violation")
 """What servers say, in lower case, to a connection whose user they let in no more."""
 
-UNREADABLE_HEADERS = "unreadable headers"
-"""In the place of headers that cannot be read. No header of the wire has a name with a blank."""
+UNREADABLE_HEADERS = "X-Unreadable-Headers"
+"""In the place of headers that cannot be read; in a dead letter, too."""
 
+
+_STATUS = "Status"
+"""What nats-py calls the number in the first line of headers that a server has made."""
 
 _TOO_LARGE = "maximum payload violation"
 """What a server says, in lower case, before it hangs up."""
@@ -205,14 +208,20 @@ class HardenedClient(Client):
             await super()._process_err(err_msg)
 
     async def _process_headers(self, headers: bytes | None) -> dict[str, str] | None:
-        if FASTER and headers and headers.startswith(PLAIN_START):
+        if not headers:
+            return None
+        plain = headers.startswith(PLAIN_START)
+        if FASTER and plain:
             # All that nats-py does with headers it does with any mapping.
             return LazyHeaders(lines_of(headers), read_headers)  # type: ignore[return-value]
-        if headers and not headers.startswith(b"NATS/1.0"):
+        if not headers.startswith(b"NATS/1.0"):
             return {UNREADABLE_HEADERS: ""}
         try:
             found: dict[str, str] | None = await super()._process_headers(headers)
         except (IndexError, UnicodeDecodeError):
+            return {UNREADABLE_HEADERS: ""}
+        if not plain and _STATUS not in (found or ()):
+            # Whatever follows a first line that is neither plain nor a status is guessed at.
             return {UNREADABLE_HEADERS: ""}
         return found
 

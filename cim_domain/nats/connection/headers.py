@@ -37,6 +37,18 @@ def read_headers(block: bytes) -> dict[str, str]:
     return found
 
 
+def lines_in(block: bytes) -> list[tuple[str, str]]:
+    """Name and value of each line that has a colon, of those too that `read_headers` passes over
+    or reads over: for whoever must know that there was something.
+    """
+    parts = (line.partition(b":") for line in block.split(b"\r\n"))
+    return [
+        (name.strip().decode("latin-1"), value.strip().decode(errors="replace"))
+        for name, colon, value in parts
+        if colon
+    ]
+
+
 @lru_cache(maxsize=1024)
 def _known_key(name: str) -> str | None:
     return _key(name)

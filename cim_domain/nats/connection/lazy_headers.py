@@ -6,6 +6,8 @@ like, as the reader of the log does, may look at the bytes instead.
 
 from collections.abc import Callable, Iterator, Mapping
 
+from cim_domain.nats.connection.headers import lines_in
+
 
 class LazyHeaders(Mapping[str, str]):
     """The headers of a message, taken apart when one of them is asked for.
@@ -25,6 +27,21 @@ class LazyHeaders(Mapping[str, str]):
             self._found = self._parse(self.lines)
         return self._found
 
+    def names(self) -> tuple[str, ...]:
+        """The names as they came, each as often as it did; also those that are none."""
+        lines, found = self.lines, self._read()
+        # Every line but the empty one at the end gave a name of its own: nearly always.
+        if len(found) == lines.count(b"\r\n") - 1 and lines.endswith(b"\r\n\r\n"):
+            return tuple(found)
+        return tuple(name for name, _ in lines_in(lines))
+
+    def combined(self) -> dict[str, str]:
+        """With all values of what came several times in one, as HTTP joins them."""
+        found: dict[str, str] = {}
+        for name, value in lines_in(self.lines):
+            found[name] = f"{found[name]}, {value}" if name in found else value
+        return found
+
     def __getitem__(self, name: str) -> str:
         return self._read()[name]
 
@@ -40,3 +57,8 @@ class LazyHeaders(Mapping[str, str]):
 
     def __repr__(self) -> str:
         return repr(self._read())
+
+
+def combined(headers: Mapping[str, str]) -> dict[str, str]:
+    """See `LazyHeaders.combined`; of other headers, which have one value each, the same again."""
+    return headers.combined() if isinstance(headers, LazyHeaders) else dict(headers)

@@ -14,6 +14,7 @@ from cim_domain.nats.jetstream.dead_letters import (
     CODE,
     CUT,
     DELIVERIES,
+    HEADERS_CUT,
     REASON,
     SEQUENCE,
     SUBJECT,
@@ -42,6 +43,8 @@ class StoredLetter:
     letter: DeadLetter
     cut_from: int | None
     """The payload's length in bytes, where the letter holds only the beginning of it."""
+    headers_cut_from: int | None = None
+    """The bytes of the message's headers, where the letter has none of them."""
 
 
 @frozen
@@ -154,6 +157,7 @@ class DeadLetterBox:
             sequence=message.sequence,
             time=datetime.fromisoformat(headers[TIME]).astimezone(UTC),
             cut_from=_number(headers, CUT),
+            headers_cut_from=_number(headers, HEADERS_CUT),
             letter=DeadLetter(
                 consumer=message.subject.removeprefix(f"{self._root}."),
                 subject=headers.get(SUBJECT, ""),

@@ -1,21 +1,20 @@
 """Dead letters in a stream of their own, one subject for each consumer.
 
-The payload is the message's own. So are the headers, save those that would act again when it is
-published; what is known about the failure is in headers of the letter's own.
+The payload is the message's own. So are the headers, those that would act again when it is
+published behind a prefix; what is known about the failure is in headers of the letter's own.
 """
 
 import re
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 from uuid import uuid4, uuid5
 
 from attrs import define, field
 
 from cim_domain.dead_letters import DeadLetter
-from cim_domain.errors import Invalid
 from cim_domain.identity import NAMESPACE
-from cim_domain.nats.connection.limits import MAX_HEADER_BLOCK, check_header, header_block_size
+from cim_domain.nats.connection.limits import MAX_HEADER_BLOCK, header_block_size
 from cim_domain.nats.connection.link import Link
 from cim_domain.nats.jetstream.api import answer_of, call
 from cim_domain.nats.jetstream.direct import get_by_subject
@@ -34,12 +33,16 @@ DELIVERIES = "X-Dead-Deliveries"
 CUT = "X-Dead-Cut-From"
 """The payload's length in bytes, where there was no room for all of it beside these headers."""
 
+HEADERS_CUT = "X-Dead-Headers-Cut-From"
+"""The bytes of the message's headers, where there was no room for them."""
+
 _ID = "Nats-Msg-Id"
 _PAGE = 1000
 _ACTS = "Nats-"
 """What headers begin with that act when they are published; kept behind the prefix instead."""
 
 _UNPRINTABLE = re.compile(r"[^\x20-\x7e]+")
+_NO_TOKEN = re.compile(r"[^!#$%&'*+\-.^_`|~0-9A-Za-z]")
 _CODE_LENGTH = 100
 _REASON_LENGTH = 500
 _CUT_ROOM = len(CUT) + len(": 1234567890\r\n")
@@ -139,12 +142,14 @@ def _headers(letter: DeadLetter, max_payload: int) -> dict[str, str]:
         own[_ID] = _id_of(letter)
     theirs = {
         f"{PREFIX}{name}" if name.startswith(_ACTS) else name: value
-        for name, value in letter.headers.items()
-        if not name.startswith(PREFIX) and _travels(name, value)
+        for name, value in _travelling(letter.headers)
+        if name and not name.startswith(PREFIX)
     }
     headers = theirs | own
     limit = min(MAX_HEADER_BLOCK, max_payload)
-    return headers if header_block_size(headers) + _CUT_ROOM <= limit else own
+    if header_block_size(headers) + _CUT_ROOM <= limit:
+        return headers
+    return own | {HEADERS_CUT: str(header_block_size(theirs))}
 
 
 def original_headers(headers: Mapping[str, str]) -> dict[str, str]:
@@ -157,12 +162,17 @@ def original_headers(headers: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-def _travels(name: str, value: str) -> bool:
-    try:
-        check_header(name, value)
-    except Invalid:
-        return False
-    return True
+def _travelling(headers: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """Headers as every client reads them again, with marks for what none can have.
+
+    Left out, what was refused for such a header would be done without it when it is replayed.
+    """
+    for name, value in headers.items():
+        yield _NO_TOKEN.sub("~", name), _UNPRINTABLE.sub(_escaped, value).strip()
+
+
+def _escaped(found: re.Match[str]) -> str:
+    return found[0].encode("unicode_escape").decode("ascii")
 
 
 def _printable(text: str) -> str:

@@ -18,6 +18,7 @@ from attrs import field, frozen
 from cim_domain.dead_letters import DeadLetter, DeadLetters
 from cim_domain.errors import Failed, Invalid, Outdated, RequestError, Unavailable
 from cim_domain.model.failures import awaited_model_code, cause_with_text
+from cim_domain.nats.connection.lazy_headers import combined
 from cim_domain.nats.jetstream.api import NANOSECONDS
 from cim_domain.nats.jetstream.consumers import Retries
 from cim_domain.nats.jetstream.unended_attempts import UnendedAttempts
@@ -185,7 +186,7 @@ class Attempts:
             problem,
             consumer=self._dead_letter_name,
             subject=received.subject,
-            headers=received.headers,
+            headers=combined(received.headers),
             data=received.data,
             sequence=received.sequence,
             deliveries=received.deliveries,

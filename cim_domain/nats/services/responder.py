@@ -16,7 +16,6 @@ from nats.aio.subscription import Subscription
 
 from cim_domain.errors import Busy, Failed, Invalid, RequestError
 from cim_domain.model.failures import awaited_model_code, cause
-from cim_domain.nats.connection.hardened_client import UNREADABLE_HEADERS
 from cim_domain.nats.connection.lazy_headers import LazyHeaders
 from cim_domain.nats.connection.limits import check_sizes
 from cim_domain.nats.connection.link import Link
@@ -174,8 +173,6 @@ class Responder:
             statistics.last_error = response.error
 
     async def _response(self, request: Request) -> Response:
-        if UNREADABLE_HEADERS in request.headers:
-            return self._on_error(Invalid("the headers cannot be read", code="bad_header"))
         try:
             with awaited_model_code:
                 return await self._handler(request)

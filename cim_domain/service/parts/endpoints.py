@@ -96,7 +96,7 @@ class Endpoints(Part):
             for name, subject, handle, on_error in (
                 ("commands", subjects.commands, commands.handle, commands.error),
                 ("queries", subjects.queries, queries.handle, queries.error),
-                ("health", subjects.health, health.handle, queries.error),
+                ("health", subjects.health, health.handle, health.error),
                 ("replays", subjects.replays, replays.handle, replays.error),
             )
         ]

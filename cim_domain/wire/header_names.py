@@ -1,0 +1,70 @@
+"""The names of headers that a request may have, of which each comes once, and in one spelling.
+
+A client whose library writes ``X-Organization-Id`` means the tenant, and so does one that adds the
+header a second time. Taken for no header, or for the last one, a command would be carried out for
+somebody else than its sender means.
+"""
+
+import re
+from collections.abc import Mapping
+from functools import lru_cache
+
+from cim_domain.errors import Invalid
+from cim_domain.nats.connection.hardened_client import UNREADABLE_HEADERS
+from cim_domain.nats.connection.lazy_headers import LazyHeaders
+from cim_domain.wire.codec import (
+    CAUSATION_ID,
+    COMMAND_ID,
+    CORRELATION_ID,
+    EXPECTED_VERSION,
+    MESSAGE_ID,
+    MIN_SEQUENCE,
+    ORGANIZATION_ID,
+    TRACE_PARENT,
+    bad_header,
+)
+
+_KNOWN = {
+    name.lower(): name
+    for name in (
+        COMMAND_ID,
+        CORRELATION_ID,
+        CAUSATION_ID,
+        ORGANIZATION_ID,
+        EXPECTED_VERSION,
+        MIN_SEQUENCE,
+        TRACE_PARENT,
+        MESSAGE_ID,
+    )
+}
+_NO_PART = re.compile(r"[^a-z0-9-]")
+_LONG = 64
+
+
+def check_names(headers: Mapping[str, str]) -> None:
+    """Raise `Invalid` (``bad_header``) for a known header in another spelling, or a second time.
+
+    A value with a comma is several, as it is in HTTP, and so it is in a dead letter. So for headers
+    that cannot be read at all.
+    """
+    if not headers:
+        return
+    if UNREADABLE_HEADERS in headers:
+        raise Invalid("the headers cannot be read", code="bad_header")
+    names = headers.names() if isinstance(headers, LazyHeaders) else tuple(headers)
+    seen: set[str] = set()
+    for name in names:
+        known = _meant(name) if len(name) <= _LONG else None
+        if known is None:
+            continue
+        if name != known:
+            raise bad_header(known, "is spelled differently: names are case-sensitive")
+        if name in seen or "," in headers[name]:
+            raise bad_header(known, "comes more than once; expected one value")
+        seen.add(name)
+
+
+@lru_cache(maxsize=1024)
+def _meant(name: str) -> str | None:
+    """The known name that this one is, or is but for case and for what no name has."""
+    return _KNOWN.get(_NO_PART.sub("", name.lower()))
