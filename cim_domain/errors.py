@@ -83,7 +83,7 @@ class RequestError(CimError):
 
 
 class Invalid(RequestError):
-    """The message is not what its type declares; `details["fields"]`: path and problem of each."""
+    """The message is not what its type declares; `details["fields"]`: path and message of each."""
 
     status = "invalid"
     http = 400

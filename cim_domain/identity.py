@@ -5,6 +5,7 @@ twice leads to the same event ids.
 """
 
 import os
+import re
 from collections.abc import Callable, Sequence
 from hashlib import sha1
 from uuid import UUID
@@ -12,6 +13,11 @@ from uuid import UUID
 import orjson
 
 NAMESPACE = UUID("d0a5d4a8-6f6c-5c9f-8a0e-2c7c1f5d3b61")
+
+_HEX = (
+    r"[0-9A-Fa-f]{32}|[0-9A-Fa-f]{8}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{12}"
+)
+_SPELLED = re.compile(rf"(?:urn:uuid:)?(?:{_HEX})|\{{(?:{_HEX})\}}")
 
 IdSource = Callable[[], str]
 """Gives a fresh id, a UUID as text."""
@@ -67,5 +73,11 @@ def _text(sixteen: bytes, version: int) -> str:
 
 
 def canonical_id(text: str) -> str:
-    """`text` as a UUID in lower case with dashes. Raises `ValueError` where it is none."""
+    """`text` as a UUID in lower case with dashes. Raises `ValueError` where it is none.
+
+    It may come in upper case, without dashes, in braces, and behind ``urn:uuid:``.
+    """
+    # Of these forms alone: the class takes digits of all scripts, and dashes anywhere.
+    if not _SPELLED.fullmatch(text):
+        raise ValueError(f"{text[:50]!r} is no UUID")
     return str(UUID(text))

@@ -34,7 +34,10 @@ NOT_A_REQUEST = "not_a_request"
 """The code of the error for a message that no client sent as a request."""
 
 _ORGANIZATION = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}")
-_TRACE_PARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+_TRACE_PARENT = re.compile(
+    # No version ff, and neither a trace nor a parent of zeros: these are invalid (W3C).
+    r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}"
+)
 _DELIVERED = (
     "Nats-Stream",
     "Nats-Sequence",
@@ -139,12 +142,15 @@ def organization(headers: Mapping[str, str]) -> str | None:
     return found
 
 
-def read_message(cls: type[M], data: bytes) -> M:
-    """The message in a payload. Raises `Invalid`, with the path and the problem of each field."""
+def read_message(cls: type[M], data: bytes, message_type: str | None = None) -> M:
+    """The message in a payload. Raises `Invalid`, with the path and the problem of each field.
+
+    `message_type` is what it was asked under, where that may be another than the class's own.
+    """
     try:
         return cls.from_wire(data)
     except ValidationError as error:
-        raise invalid(error, cls.message_type) from None
+        raise invalid(error, message_type or cls.message_type) from None
 
 
 def invalid(error: ValidationError, message_type: str) -> Invalid:

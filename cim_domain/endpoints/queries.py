@@ -137,7 +137,7 @@ class Answerer:
         model, answer = found
         organization_id = organization(headers)
         min_sequence = whole_number(headers, MIN_SEQUENCE) or 0
-        query = read_message(answer.query, data or b"{}")
+        query = read_message(answer.query, data or b"{}", message_type)
         runner = self._runners[model.name]
         reading = await runner.reading(organization_id, min_sequence, self._wait)
         try:

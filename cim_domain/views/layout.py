@@ -37,7 +37,7 @@ ENCODING = 1
 def problem(path: str, sentence: str, code: str | None = None) -> Invalid:
     """The error for one part of a question."""
     return Invalid(
-        f"{path}: {sentence}", code=code, details={"fields": [{"path": path, "problem": sentence}]}
+        f"{path}: {sentence}", code=code, details={"fields": [{"path": path, "message": sentence}]}
     )
 
 

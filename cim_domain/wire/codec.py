@@ -188,15 +188,29 @@ def _counted(text: str) -> int:
     return int(text)
 
 
-MAX_ERROR_HEADERS = 512
+_ERROR_TEXT = 600
+_CUT = "..."
+_UNPRINTABLE = re.compile(r"[^ -~]")
+
+MAX_ERROR_HEADERS = _ERROR_TEXT + 100
 """Bytes of the block of headers that tell an error, and more."""
 
 
 def error_headers(http: int, message: str) -> dict[str, str]:
-    """The headers by which NATS services tell an error. The text is cut to what a header can be."""
-    words = " ".join(message.split())
-    text = "".join(one if " " <= one <= "~" else "?" for one in words)
-    return {ERROR: text[:200].strip(), ERROR_CODE: str(http)}
+    """The headers by which NATS services tell an error.
+
+    The text is one line of ASCII: a blank for what breaks lines, ``\\u20ac`` for other characters,
+    and ``...`` at its end where it is cut to what a header should be. The payload has all of it.
+    """
+    begin = message.strip()[: _ERROR_TEXT + 1]
+    text = _UNPRINTABLE.sub(_in_ascii, begin).strip()
+    if len(begin) > _ERROR_TEXT or len(text) > _ERROR_TEXT:
+        text = text[: _ERROR_TEXT - len(_CUT)].strip() + _CUT
+    return {ERROR: text, ERROR_CODE: str(http)}
+
+
+def _in_ascii(found: re.Match[str]) -> str:
+    return " " if found[0].isspace() else found[0].encode("unicode_escape").decode("ascii")
 
 
 def whole_number(headers: Mapping[str, str], name: str) -> int | None:

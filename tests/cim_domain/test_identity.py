@@ -121,7 +121,20 @@ def test_ids_are_written_in_one_form() -> None:
         f"urn:uuid:{COMMAND}",
     ):
         assert canonical_id(text) == COMMAND
-    for text in ("", "x", COMMAND + "0", "a.b", "*"):
+    for text in (
+        "",
+        "x",
+        COMMAND + "0",
+        "a.b",
+        "*",
+        f" {COMMAND}",
+        f"{COMMAND}\n",
+        f"{{{COMMAND}",
+        f"0x{COMMAND.replace('-', '')[2:]}",
+        COMMAND.replace("-", "")[:-1] + "-1",
+        "\u0661" * 32,
+        "1_" * 16,
+    ):
         with pytest.raises(ValueError, match=r"."):
             canonical_id(text)
 

@@ -38,7 +38,11 @@ def check_header(name: str, value: str) -> None:
         problem = "a header's value is printable ASCII, without line breaks or blanks at its ends"
     else:
         return
-    raise Invalid(f"header {name!a}: {problem}", code="bad_header", details={"header": name})
+    raise Invalid(
+        f"header {name!a}: {problem}",
+        code="bad_header",
+        details={"fields": [{"path": f"headers.{name}", "message": problem}]},
+    )
 
 
 def header_block_size(headers: Mapping[str, str] | None) -> int:
