@@ -11,7 +11,7 @@ from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 
 from cim_domain.backoff import Backoff
-from cim_domain.command_queue.stream import LATEST
+from cim_domain.command_queue.stream import BAD_TIME, EARLIEST, LATEST
 from cim_domain.errors import Conflict, Invalid, RequestError, Unavailable
 from cim_domain.model.metadata import utc_now
 from cim_domain.nats.connection.events import ConnectionChange
@@ -50,7 +50,7 @@ def due(at: datetime | None, after: timedelta | float | None) -> datetime:
     """When a command is due: at a time, or after so long (seconds, where it is a number).
 
     What lies in the past is due now. Raises `Invalid` (``bad_time``) unless exactly one of them is
-    given, for a time without its time zone, and for one that servers cannot count up to.
+    given, for a time without its time zone, and for one outside of what servers can count.
     """
     now = utc_now()
     if (at is None) == (after is None):
@@ -131,13 +131,16 @@ async def until_final(
 
 
 def _within(at: datetime, now: datetime) -> datetime:
-    if at > LATEST:
-        raise _bad_time(f"{at.isoformat()} is later than servers can count: {LATEST.year} is last")
+    if not EARLIEST <= at <= LATEST:
+        raise _bad_time(
+            f"{at.isoformat()} is not between {EARLIEST.year} and {LATEST.year}, which is as far as"
+            " servers count"
+        )
     return max(at, now)
 
 
 def _bad_time(problem: str) -> Invalid:
-    return Invalid(problem, code="bad_time")
+    return Invalid(problem, code=BAD_TIME)
 
 
 def _not_stored(error: Exception) -> RequestError:

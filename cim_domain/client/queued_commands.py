@@ -84,9 +84,9 @@ class SubmittingClient(MessagingClient):
         """Have a command stored, to be carried out at a time, or after so long (or many seconds).
 
         One in the past is carried out at once. Raises `Invalid` (``bad_time`` for times without a
-        time zone or after 2262), `Conflict` (``already_scheduled``) where one with this id waits
-        already or is known to have been done or cancelled, `Unavailable`, and `NoAnswer` as `send`
-        does.
+        time zone, before 1970 or after 2262), `Conflict` (``already_scheduled``) where one with
+        this id waits already or is known to have been done or cancelled, `Unavailable`, and
+        `NoAnswer` as `send` does.
         """
         message_type, data = message_of(command, payload)
         time = due(at, after)

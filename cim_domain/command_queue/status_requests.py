@@ -11,15 +11,17 @@ from uuid import UUID
 from pydantic import Field
 
 from cim_domain.command_queue.status_store import StatusStore
-from cim_domain.command_queue.stream import scheduled_time, stored_as
+from cim_domain.command_queue.stream import is_repeated, never_due, scheduled_time, stored_as
 from cim_domain.errors import NotFound, Rejected
 from cim_domain.model.messages import Command, Query
 from cim_domain.model.subjects import Subjects
 from cim_domain.nats.connection.link import Link
 from cim_domain.nats.jetstream.api import call
+from cim_domain.nats.jetstream.direct import StoredMessage
 from cim_domain.nats.jetstream.leader_reads import message_at, newest_on
 from cim_domain.wire.codec import ORGANIZATION_ID
 from cim_domain.wire.command_status import CommandStatus
+from cim_domain.wire.outcome import Outcome
 
 NOT_SCHEDULED = "command.not_scheduled"
 
@@ -70,35 +72,53 @@ class Tracker:
         `Unavailable` and `ApiError`.
         """
         command_id = str(command.command_id)
-        scheduled = await self._scheduled(command_id, organization_id) is not None
-        if scheduled:
+        waits = await self._on_schedule(command_id, organization_id)
+        if waits is not None:
             cancelled = CommandStatus(state="cancelled", command_id=command_id)
             await self._standings.begin(cancelled, organization_id)
         known = await self._standings.get(command_id, organization_id)
-        if known is None or known.state != "cancelled":
+        never_done = known is not None and known.state == "cancelled"
+        # One that is repeated was done before, and has had its effect: what ends is the rest.
+        if not never_done and (waits is None or not is_repeated(waits.headers)):
             raise Rejected(
                 NOT_SCHEDULED,
                 f"the command {command_id} does not wait for its time: it was carried out, or is"
                 " being so, or was never scheduled",
             )
-        if scheduled:
+        if waits is not None:
             await call(
                 self._requests,
                 f"STREAM.PURGE.{self._subjects.command_stream}",
                 {"filter": self._subjects.schedule(command_id)},
             )
 
-    async def _scheduled(
+    async def _on_schedule(
         self, command_id: str, organization_id: str | None
-    ) -> CommandStatus | None:
+    ) -> StoredMessage | None:
         subjects = self._subjects
         found = await newest_on(
             self._requests, subjects.command_stream, subjects.schedule(command_id)
         )
         if found is None or found.headers.get(ORGANIZATION_ID) != organization_id:
             return None
+        return found
+
+    async def _scheduled(
+        self, command_id: str, organization_id: str | None
+    ) -> CommandStatus | None:
+        found = await self._on_schedule(command_id, organization_id)
+        if found is None:
+            return None
+        problem, outcome = never_due(found.headers), None
+        if problem is not None:
+            outcome = Outcome(
+                status=problem.status, command_id=command_id, correlation_id=None, error=problem
+            )
         return CommandStatus(
-            state="scheduled", command_id=command_id, at=scheduled_time(found.headers)
+            state="scheduled",
+            command_id=command_id,
+            at=scheduled_time(found.headers),
+            outcome=outcome,
         )
 
     async def _waiting(

@@ -29,10 +29,15 @@ TARGET = "Nats-Schedule-Target"
 SCHEDULER = "Nats-Scheduler"
 """On what was scheduled: the subject on which it waited."""
 
+BAD_TIME = "bad_time"
+
 EXPECTED_SEQUENCE = "Nats-Expected-Last-Subject-Sequence"
 
+EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
 LATEST = datetime(2262, 4, 11, tzinfo=UTC)
-"""Servers count nanoseconds in 64 bits; what is later than these can tell happens at once."""
+"""Servers count nanoseconds from 1970 on in 64 bits: what is due outside of what these can tell is
+done at once, or at some other time, or never.
+"""
 
 _EXPECTED_STREAM = "Nats-Expected-Stream"
 _AT = "@at "
@@ -71,6 +76,26 @@ def scheduled_time(headers: Mapping[str, str]) -> datetime | None:
         return None
 
 
+def never_due(headers: Mapping[str, str]) -> Invalid | None:
+    """Why nobody can say that a message that waits will be done when its sender wants it to be."""
+    if SCHEDULE not in headers:
+        return bad_header(SCHEDULE, "is missing: what waits without it is never done; cancel it")
+    at = scheduled_time(headers)
+    if at is None or EARLIEST <= at <= LATEST:
+        return None
+    return Invalid(
+        f"{write_time(at)} is not between {EARLIEST.year} and {LATEST.year}, which is as far as"
+        " servers count: this may be done at any time, or never; cancel it",
+        code=BAD_TIME,
+    )
+
+
+def is_repeated(headers: Mapping[str, str]) -> bool:
+    """Whether a message that waits will wait again when it was moved: cron, ``@every``."""
+    schedule = headers.get(SCHEDULE)
+    return schedule is not None and not schedule.startswith(_AT)
+
+
 def submitted_metadata(
     message_type: str, received: Received, stream_id: str, clock: Clock
 ) -> Metadata:
@@ -86,10 +111,16 @@ def submitted_metadata(
     if EVENT_ID in headers:
         raise Invalid("this is an event, not a command of a client", code=NOT_A_REQUEST)
     check_names(headers)
-    scheduled = _uuid(headers.get(SCHEDULER, "").rpartition(".")[2])
+    token = headers.get(SCHEDULER, "").rpartition(".")[2]
+    scheduled = _uuid(token)
+    if scheduled is not None and token != scheduled:
+        # Where nobody looks for it who asks how it stands, or wants to cancel it.
+        raise bad_header(SCHEDULER, "expected an id in lower case, with hyphens, in the subject")
     place = derived_id(stream_id, f"message {received.sequence}")
     made = scheduled or _uuid(headers.get(MESSAGE_ID, "")) or place
     metadata = command_metadata(message_type, headers, lambda: made, clock)
+    if SCHEDULER in headers and scheduled is None:
+        raise bad_header(SCHEDULER, "expected the command's id at the end of the subject")
     if SCHEDULER in headers and metadata.message_id != scheduled:
         raise bad_header(COMMAND_ID, "expected the id under which the command was scheduled")
     return metadata

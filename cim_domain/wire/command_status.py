@@ -38,11 +38,11 @@ def status_key(command_id: str, organization_id: str | None) -> str:
 class CommandStatus:
     """How a command stands.
 
-    `scheduled` until it is due (`at`), `waiting` to be carried out, also where only newer code can
-    (its `error` says so then), `retrying` after attempts that failed; then what came of it:
-    `accepted`, `rejected`, `invalid`, `conflict`, `failed` (it was given up), or `cancelled`.
-    `outcome` is the reply, or that of the last attempt; `attempts` counts deliveries. What could
-    not be handled is a `dead_letter`, too.
+    `scheduled` until it is due (`at`; its `error` says so where it may never be), `waiting` to be
+    carried out, also where only newer code can (its `error` says so then), `retrying` after
+    attempts that failed; then what came of it: `accepted`, `rejected`, `invalid`, `conflict`,
+    `failed` (it was given up), or `cancelled`. `outcome` is the reply, or that of the last attempt;
+    `attempts` counts deliveries. What could not be handled is a `dead_letter`, too.
     """
 
     state: State
@@ -78,8 +78,13 @@ class CommandStatus:
         return self.outcome.error if self.outcome else None
 
     def as_dict(self) -> dict[str, Any]:
-        """As JSON: `at` and `dead_letter` are there where they say something."""
+        """As JSON: `at` and `dead_letter` are there where they say something.
+
+        So is each field of the reply as long as there is none yet.
+        """
         found = self.outcome.as_dict() if self.outcome else {}
+        if not self.final:
+            found = {name: value for name, value in found.items() if value not in (None, [])}
         found |= {"status": self.state, "command_id": self.command_id, "attempts": self.attempts}
         if self.at is not None:
             found["at"] = write_time(self.at)

@@ -84,16 +84,23 @@ class Outcome:
         )
 
     def as_dict(self) -> dict[str, Any]:
-        """The reply: `error` is there only unless accepted."""
+        """The reply: `error` is there only unless accepted.
+
+        One that was accepted has no aggregate, version and sequence where it is about none.
+        """
         reply: dict[str, Any] = {
             "status": self.status,
             "command_id": self.command_id,
             "correlation_id": self.correlation_id,
+        }
+        place = {
             "aggregate_id": self.aggregate_id,
             "version": self.version,
             "sequence": self.sequence,
-            "events": [{"id": event.id, "type": event.type} for event in self.events],
         }
+        if self.status != "accepted" or any(value is not None for value in place.values()):
+            reply |= place
+        reply["events"] = [{"id": event.id, "type": event.type} for event in self.events]
         if self.error is not None:
             reply["error"] = self.error.as_dict()
         return reply
@@ -135,7 +142,7 @@ class _WireEvent(BaseModel):
 class _Wire(BaseModel):
     status: Status
     command_id: str | None
-    correlation_id: str | None
+    correlation_id: str | None = None
     aggregate_id: str | None = None
     version: int | None = None
     sequence: int | None = None

@@ -3,10 +3,12 @@
 import asyncio
 import os
 import signal
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import uuid4
 
+import orjson
 import pytest
 
 from cim_domain.client import DomainClient
@@ -63,7 +65,7 @@ async def test_a_length_of_time_is_seconds_or_a_timedelta(
 
 
 @pytest.mark.parametrize(
-    "at", [datetime(1, 1, 1, tzinfo=UTC), datetime(2001, 1, 1, tzinfo=UTC)], ids=str
+    "at", [datetime(1970, 1, 1, tzinfo=UTC), datetime(2001, 1, 1, tzinfo=UTC)], ids=str
 )
 async def test_a_time_in_the_past_is_now(
     service: Service, client: DomainClient, at: datetime
@@ -79,6 +81,9 @@ async def test_a_time_in_the_past_is_now(
     [
         ({"at": datetime(2100, 1, 1)}, "no time zone"),  # noqa: DTZ001
         ({"at": datetime(9999, 1, 1, tzinfo=UTC)}, "2262"),
+        ({"at": datetime(1969, 12, 31, 23, tzinfo=UTC)}, "1970"),
+        ({"at": datetime(1, 1, 1, tzinfo=UTC)}, "1970"),
+        ({"after": -2e9}, "1970"),
         ({"after": 1e12}, "no length of time"),
         ({"after": timedelta.max}, "no length of time"),
         ({"after": float("nan")}, "no length of time"),
@@ -232,6 +237,108 @@ async def test_the_subject_alone_gives_a_scheduled_command_its_id(
     headers = schedule_headers(utc_now(), subjects.submit(ADD))
     await link.client.publish(subjects.schedule(command_id), b'{"name": "a"}', headers=headers)
     assert (await client.wait_for(command_id, timeout=SOON)).state == "accepted"
+
+
+SPELLINGS = [str.upper, lambda one: one.replace("-", ""), lambda one: f"{{{one}}}"]
+
+
+@pytest.mark.parametrize("spell", SPELLINGS)
+async def test_an_id_in_another_spelling_is_no_subject_to_wait_on(
+    service: Service,
+    client: DomainClient,
+    link: Link,
+    subjects: Subjects,
+    spell: Callable[[str], str],
+) -> None:
+    put = await link.client.subscribe(subjects.dead_letters)
+    subject = subjects.schedule(spell(str(uuid4())))
+    headers = schedule_headers(utc_now(), subjects.submit(ADD))
+    await link.client.publish(subject, b'{"name": "a"}', headers=headers)
+    letter = await put.next_msg(SOON)
+    assert letter.headers is not None
+    assert letter.headers["X-Dead-Code"] == "bad_header"
+    assert "lower case" in letter.headers["X-Dead-Reason"]
+    assert await totals(client) == []
+
+
+@pytest.mark.parametrize(
+    ("headers", "code"),
+    [
+        ({"Nats-Schedule": "@at 0001-01-01T00:00:00Z"}, "bad_time"),
+        ({"Nats-Schedule": "@at 2700-01-01T00:00:00Z"}, "bad_time"),
+        ({}, "bad_header"),
+    ],
+    ids=str,
+)
+async def test_what_waits_for_no_time_says_so_and_can_be_cancelled(
+    service: Service, client: DomainClient, link: Link, subjects: Subjects,
+    headers: dict[str, str], code: str,
+) -> None:  # fmt: skip
+    command_id = str(uuid4())
+    if headers:
+        headers = {**headers, "Nats-Schedule-Target": subjects.submit(ADD)}
+    reply = await link.requests.one(
+        subjects.schedule(command_id), b'{"name": "a"}', headers=headers, timeout=SOON
+    )
+    assert b'"seq"' in reply.data
+    answer = (await client.ask("command.status", {"command_id": command_id})).json()
+    assert (answer["status"], answer["error"]["code"]) == ("scheduled", code)
+    assert None not in answer.values()
+    known = await client.status(command_id)
+    assert (known.state, known.final) == ("scheduled", False)
+    assert known.error is not None
+    assert "cancel it" in known.error.message
+    assert await client.cancel(command_id)
+    assert await queued(link, subjects) == 0
+    assert (await client.status(command_id)).state == "cancelled"
+
+
+@pytest.mark.parametrize("schedule", ["0 0 3 * * *", "@every 1h"])
+async def test_a_schedule_that_repeats_is_cancelled_before_it_was_ever_due(
+    service: Service, client: DomainClient, link: Link, subjects: Subjects, schedule: str
+) -> None:
+    command_id = await repeated(link, subjects, schedule)
+    assert (await client.status(command_id)).state == "scheduled"
+    assert await client.cancel(command_id)
+    assert await queued(link, subjects) == 0
+    assert (await client.status(command_id)).state == "cancelled"
+
+
+async def test_a_schedule_that_repeats_has_one_effect_and_ends_when_it_is_cancelled(
+    service: Service, client: DomainClient, link: Link, subjects: Subjects
+) -> None:
+    command_id = await repeated(link, subjects, "@every 1s")
+    assert (await client.wait_for(command_id, timeout=SOON)).state == "accepted"
+    for _ in range(2):
+        assert await client.cancel(command_id, organization_id="acme") is False
+    assert await client.cancel(command_id)
+    await drained(client, 1.5)
+    assert await queued(link, subjects) == 0
+    assert await totals(client) == ["a", "last"]
+    assert (await client.status(command_id)).state == "accepted"
+    assert not await client.cancel(command_id)
+
+
+async def repeated(link: Link, subjects: Subjects, schedule: str) -> str:
+    command_id = str(uuid4())
+    headers = {"Nats-Schedule": schedule, "Nats-Schedule-Target": subjects.submit(ADD)}
+    reply = await link.requests.one(
+        subjects.schedule(command_id), b'{"name": "a"}', headers=headers, timeout=SOON
+    )
+    assert b'"seq"' in reply.data
+    return command_id
+
+
+async def test_an_accepted_cancellation_tells_what_is_known_and_no_nulls(
+    service: Service, client: DomainClient, link: Link, subjects: Subjects
+) -> None:
+    scheduled = await client.schedule(ADD, {"name": "a"}, after=LATER)
+    body = orjson.dumps({"command_id": scheduled.command_id})
+    reply = await link.requests.one(subjects.command("command.cancel"), body, timeout=SOON)
+    answer = orjson.loads(reply.data)
+    assert set(answer) == {"status", "command_id", "correlation_id", "events"}
+    assert (answer["status"], answer["events"]) == ("accepted", [])
+    assert answer["command_id"] == answer["correlation_id"]
 
 
 async def test_schedules_outlive_a_kill_of_server_and_service(tmp_path: Path) -> None:
