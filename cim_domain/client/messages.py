@@ -1,6 +1,5 @@
 """Sending commands and asking queries; part of `cim_domain.client.client`."""
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,7 +16,7 @@ from cim_domain.client.requests import (
 )
 from cim_domain.errors import Invalid
 from cim_domain.identity import fresh_id
-from cim_domain.model.messages import Command, Message, Query
+from cim_domain.model.messages import TYPE, Command, Message, Query
 from cim_domain.model.subjects import Subjects
 from cim_domain.nats.connection.link import Link
 from cim_domain.nats.connection.requests import NoAnswer
@@ -42,8 +41,6 @@ RETRY = 2.0
 
 Payload = Mapping[str, Any] | bytes
 """A message's own fields: as they are, or as JSON already."""
-
-_TYPE = re.compile(r"[a-z][a-z0-9_]*\.[a-z][a-z0-9_]*")
 
 
 @frozen
@@ -137,7 +134,7 @@ def message_of(message: Message | str, payload: Payload | None) -> tuple[str, by
     """Type and payload. Raises `Invalid` for a type that would be another subject."""
     if isinstance(message, Message):
         return message.message_type, message.to_wire()
-    if not _TYPE.fullmatch(message):
+    if not TYPE.fullmatch(message):
         raise Invalid(
             f"{message[:100]!r} is no type of a message: expected aggregate.action, in lower snake"
             " case, such as flake.create",

@@ -32,6 +32,7 @@ from cim_domain.errors import (
 )
 from cim_domain.model.cross_checks import RESERVED
 from cim_domain.model.domain import Domain
+from cim_domain.model.messages import TYPE
 from cim_domain.model.metadata import Clock, Metadata, utc_now
 from cim_domain.model.subjects import Subjects
 from cim_domain.nats.connection.link import Link
@@ -172,7 +173,10 @@ class QueueWorker:
             received.stored_at is not None
             and self._clock() - received.stored_at < timedelta(seconds=UNKNOWN_FOR)
         )
-        if new and metadata.message_type.split(".")[0] != RESERVED:
+        message_type = metadata.message_type
+        # What no code can have is not waited for.
+        possible = TYPE.fullmatch(message_type) and not message_type.startswith(f"{RESERVED}.")
+        if new and possible:
             return Outdated(
                 f"{error.message} as far as this code knows: it waits for newer code, until an hour"
                 " after it was stored, and is invalid then",

@@ -29,7 +29,7 @@ from cim_domain.projections.runner import ProjectionRunner
 from cim_domain.projections.status import OnPoison
 from cim_domain.store.port import Log
 from cim_domain.views.port import Superseded, ViewDatabase
-from cim_domain.wire.codec import read_event
+from cim_domain.wire.codec import EVENT_ID, read_event
 
 PATIENCE = 30.0
 """Seconds that a projection may take from the event at which it was stopped to the one behind."""
@@ -111,6 +111,9 @@ class ProjectionReplay:
     async def __call__(self, letter: StoredLetter) -> Settled:
         """See `cim_domain.endpoints.replay_routing.Replay`."""
         sequence = letter.letter.sequence
+        event_id = await self._log.event_at(sequence)
+        if event_id is None or event_id != letter.letter.headers.get(EVENT_ID, event_id):
+            raise _gone(self._subjects, letter.letter)
         async with self._one_at_a_time:
             if self._runner.position < sequence:
                 await self._runner.retry(sequence, PATIENCE)
@@ -195,9 +198,13 @@ async def _event(link: Link, subjects: Subjects, letter: DeadLetter) -> EventRec
     """The event of a letter as the log has it. Raises `Failed` where the log has another one."""
     found = await message_at(link.requests, subjects.event_stream, letter.sequence)
     if found is None or found.subject != letter.subject:
-        raise Failed(
-            f"the event of the letter, {letter.sequence}, is not in {subjects.event_stream}: the"
-            " log is not the one that it came from",
-            code="event_gone",
-        )
+        raise _gone(subjects, letter)
     return read_event(found.subject, found.headers, found.data, found.sequence, subjects.service)
+
+
+def _gone(subjects: Subjects, letter: DeadLetter) -> Failed:
+    return Failed(
+        f"the event of the letter, {letter.sequence}, is not in {subjects.event_stream}: the log is"
+        " not the one that it came from",
+        code="event_gone",
+    )

@@ -29,7 +29,8 @@ from cim_domain.model.mistakes import (
 )
 from cim_domain.model.source_location import where
 
-_TYPE = re.compile(r"[a-z][a-z0-9_]*\.[a-z][a-z0-9_]*")
+TYPE = re.compile(r"[a-z][a-z0-9_]*\.[a-z][a-z0-9_]*")
+"""What the type of a message is."""
 
 _KEYWORDS = {
     "message_type": "type=",
@@ -66,7 +67,7 @@ class Message(BaseModel):
         base = next(one for one in cls.__mro__ if one.__module__ == __name__)
         keep_names(cls, base, _KEYWORDS)
         said = optional_text(cls, "type", type)
-        if said is not None and not _TYPE.fullmatch(said):
+        if said is not None and not TYPE.fullmatch(said):
             note(cls, f"type {said!r} is not of the form aggregate.action, lower snake case")
             said = None
         cls.message_type = said or ""
@@ -109,7 +110,7 @@ class Query(Message):
         super().__init_subclass__(**kwargs)
         cls.aliases = names(cls, "aliases", aliases)
         for alias in cls.aliases:
-            if not _TYPE.fullmatch(alias):
+            if not TYPE.fullmatch(alias):
                 note(cls, f"alias {alias!r} is not of the form aggregate.action")
 
 
@@ -137,7 +138,7 @@ class Event(Message):
         cls.upcasters = {}
         cls.former_types = names(cls, "formerly", formerly)
         for former in cls.former_types:
-            if not _TYPE.fullmatch(former):
+            if not TYPE.fullmatch(former):
                 note(cls, f"formerly {former!r} is not of the form aggregate.action")
             elif former == cls.message_type:
                 note(cls, f"formerly {former!r} is the type that it has now")

@@ -311,6 +311,18 @@ async def test_a_command_of_a_type_that_nobody_knows_waits_for_newer_code_and_sa
     assert await letters(link, subjects) == []
 
 
+@pytest.mark.parametrize("subject", ["tally", "tally.add.more", "Tally.add", "tally.1"])
+async def test_a_type_that_no_code_can_have_is_not_waited_for(
+    service: Service, client: DomainClient, link: Link, subjects: Subjects, subject: str
+) -> None:
+    command_id = str(uuid4())
+    await publish(link, subjects.submit(subject), b"{}", {"X-Command-ID": command_id})
+    standing = await client.wait_for(command_id, timeout=SOON)
+    assert (standing.state, standing.dead_letter, standing.attempts) == ("invalid", True, 1)
+    assert standing.error is not None
+    assert standing.error.code == "unknown_command"
+
+
 async def test_after_an_hour_it_is_invalid_and_a_dead_letter(
     queue: None, settings: NatsSettings, client: DomainClient, link: Link, subjects: Subjects
 ) -> None:

@@ -10,6 +10,7 @@ from uuid import uuid4
 
 import orjson
 import pytest
+from attrs import evolve
 
 from cim_domain import Domain, Metadata, Process, Projection, answers, projects, reacts
 from cim_domain.client import DomainClient
@@ -397,6 +398,7 @@ async def test_a_projection_that_stops_at_the_event_again_says_so_with_one_lette
         bench.totals.wrong = {"c"}
         assert await bench.replay(letter) == "handled"
         # It goes on, up to the next one.
+        await bench.add("d")
         following = await bench.letter(letter.sequence)
         assert following.letter.sequence == 3
         await bench.letters.put(letter_of("projection.totals", letter.letter.subject, b"", 4))
@@ -405,6 +407,26 @@ async def test_a_projection_that_stops_at_the_event_again_says_so_with_one_lette
             await bench.replay(last)
         assert failed.value.details["sequence"] == 3
         await state(service, "stopped")
+
+
+async def test_an_event_that_the_log_does_not_have_is_gone_whatever_the_views_have_read(
+    bench: Bench,
+) -> None:
+    async with bench.service():
+        await bench.add("a")
+        await bench.order(1)
+        (event,) = [one async for one in bench.client.events()]
+        subject = bench.subjects.journal("tally.added", event.metadata.aggregate_id or "")
+        beyond = letter_of("projection.totals", subject, b"{}", 9)
+        other = letter_of("projection.totals", subject, b"{}", 1)
+        other = evolve(other, headers={"X-Event-ID": str(uuid4())})
+        for one in (beyond, other):
+            await bench.letters.put(one)
+        for letter in await bench.box.page():
+            with pytest.raises(Failed, match="not the one that it came from") as failed:
+                await bench.replay(letter)
+            assert failed.value.code == "event_gone"
+        assert await bench.order(1) == ["a"]
 
 
 async def test_what_a_restart_has_taken_in_is_not_taken_in_again(bench: Bench) -> None:
