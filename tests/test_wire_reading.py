@@ -1,19 +1,23 @@
 """How requests are read, as the contract says it: ids, trace contexts, and what errors name."""
 
+import re
 from collections.abc import AsyncIterator
 
 import orjson
 import pytest
 
 from cim_domain import Domain
+from cim_domain.identity import aggregate_id
 from cim_domain.model.subjects import Subjects
 from cim_domain.nats.config.settings import load_settings
 from cim_domain.nats.connection.link import Link
 from cim_domain.nats.jetstream.leader_reads import newest_on
 from cim_domain.service.service import Service
 from cim_domain.service.settings import load_service_settings
+from tests.docs.documents import ROOT, rows
 from tests.raw_client import RawClient, block, raw_client
 
+DOCS = ROOT / "docs"
 ID = "6f3c1d9a-6c1e-4f55-9f57-0f6f3c1d9a00"
 
 
@@ -71,3 +75,46 @@ async def test_a_wrong_cursor_is_worded_as_other_fields_are(raw: RawClient) -> N
         (field,) = error["details"]["fields"]
         assert set(field) == {"path", "message"}
         assert field["path"] == "after"
+
+
+async def test_a_header_of_the_services_own_requests_is_read_as_that_of_others(
+    raw: RawClient,
+) -> None:
+    body = orjson.dumps({"command_id": ID})
+    for subject, header in (
+        (b"query.command.status", b"X-Min-Sequence: -1"),
+        (b"cmd.command.cancel", b"X-Expected-Version: one"),
+        (b"cmd.flake.create", b"X-Expected-Version: 1_0"),
+    ):
+        error = orjson.loads((await raw.ask(subject, body, block(header))).data)["error"]
+        assert error["code"] == "bad_header"
+
+
+async def test_blanks_around_a_value_are_no_part_of_it(raw: RawClient) -> None:
+    headers = block(b"X-Organization-ID:\t acme ", b"X-Expected-Version:0")
+    made = orjson.loads((await raw.ask(b"cmd.flake.create", b'{"path":"/a"}', headers)).data)
+    assert made["aggregate_id"] == aggregate_id("nix", "acme", "flake", ["/a"])
+
+
+async def test_an_id_is_taken_in_any_spelling_and_told_in_one(raw: RawClient) -> None:
+    compact = ID.replace("-", "")
+    for spelled in (ID, ID.upper(), compact, f"{{{ID}}}", f"urn:uuid:{ID}"):
+        headers = block(f"X-Command-ID: {spelled}".encode())
+        made = orjson.loads((await raw.ask(b"cmd.flake.create", b'{"path":"/a"}', headers)).data)
+        assert (made["status"], made["command_id"], made["sequence"]) == ("accepted", ID, 1)
+    for other in (f"{compact[:-1]}_", f"0x{compact[2:]}", f"{compact[:8]}-{compact[8:]}"):
+        headers = block(f"X-Command-ID: {other}".encode())
+        refused = orjson.loads((await raw.ask(b"cmd.flake.create", b"{}", headers)).data)
+        assert refused["error"]["code"] == "bad_header"
+
+
+async def test_every_check_of_health_and_each_of_its_facts_is_in_the_contract(
+    service: Service,
+) -> None:
+    table = {row[0]: row[1] for row in rows(DOCS / "wire-contract.md") if len(row) == 3}
+    for name, check in (await service.health())["checks"].items():
+        kind, dot, _ = name.partition(".")
+        described = table[f"{kind}.{{name}}" if dot else name]
+        if name == "submissions":
+            described = table["process.{name}"]
+        assert set(check) - {"status"} <= set(re.findall(r"\w+", described)), name

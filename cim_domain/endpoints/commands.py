@@ -26,7 +26,7 @@ from cim_domain.model.subjects import Subjects
 from cim_domain.nats.connection.lazy_headers import combined
 from cim_domain.nats.services.responder import Request, Response
 from cim_domain.observability.observer import NoObserver, Observer
-from cim_domain.wire.codec import COMMAND_ID, error_headers
+from cim_domain.wire.codec import COMMAND_ID, EXPECTED_VERSION, error_headers, whole_number
 from cim_domain.wire.outcome import Outcome
 
 logger = logging.getLogger("cim_domain.service.service")
@@ -100,6 +100,7 @@ class CommandHandler:
             message_type = self._subjects.type_in(request.subject)
             metadata = command_metadata(message_type, request.headers, ids or fresh_id, self._clock)
             if own := self._own.get(message_type):
+                whole_number(request.headers, EXPECTED_VERSION)
                 asked = read_message(own.command, request.data)
                 await own.carry_out(asked, metadata.organization_id)
                 return Outcome.done(metadata)

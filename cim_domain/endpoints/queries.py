@@ -126,6 +126,8 @@ class Answerer:
 
     async def _answer(self, message_type: str, headers: Mapping[str, str], data: bytes) -> Reply:
         if own := self._own.get(message_type):
+            # What it is answered from is no view, but a header is read all the same.
+            whole_number(headers, MIN_SEQUENCE)
             asked = read_message(own.query, data or b"{}")
             return Reply(orjson.dumps(await own.answer(asked, organization(headers))), {})
         found = self._domain.queries.get(message_type)

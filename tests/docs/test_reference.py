@@ -101,6 +101,29 @@ def test_every_error_code_is_in_the_tables_and_no_other() -> None:
     assert documented <= raised | named
 
 
+def test_every_error_code_says_whether_it_is_worth_sending_again() -> None:
+    found = [
+        row
+        for heading, row in under_headings(DOCS / "wire-contract.md")
+        if heading == "Error codes" and row[0] != "code" and not row[0].startswith("-")
+    ]
+    answers = ("no", "later", "at once", "when", "after", "with a new")
+    assert [row[0] for row in found if not row[-1].startswith(answers)] == []
+    mended = {"400": "no", "404": "no", "500": "when mended", "503": ("later", "at once")}
+    for code, number, *_, again in (row for row in found if len(row) == 4):
+        expected = mended.get(number, answers)
+        assert again.startswith(expected) or code in {"timeout", "too_many_events"}, code
+
+
+def test_the_natural_keys_of_nix_are_those_of_its_aggregates() -> None:
+    written = {
+        row[0]: tuple(row[1].split(", "))
+        for heading, row in under_headings(DOCS / "wire-contract.md")
+        if heading == "Identity" and len(row) == 2 and row[0] in Domain.find("nix").aggregates
+    }
+    assert written == {name: one.key for name, one in Domain.find("nix").aggregates.items()}
+
+
 def test_every_code_of_a_domain_that_cannot_be_loaded_is_in_its_table() -> None:
     documented = [
         code
