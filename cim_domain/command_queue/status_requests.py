@@ -11,7 +11,7 @@ from uuid import UUID
 from pydantic import Field
 
 from cim_domain.command_queue.status_store import StatusStore
-from cim_domain.command_queue.stream import is_repeated, never_due, scheduled_time, stored_as
+from cim_domain.command_queue.stream import is_repeated, schedule_problem, scheduled_time, stored_as
 from cim_domain.errors import NotFound, Rejected
 from cim_domain.model.messages import Command, Query
 from cim_domain.model.subjects import Subjects
@@ -109,7 +109,8 @@ class Tracker:
         found = await self._on_schedule(command_id, organization_id)
         if found is None:
             return None
-        problem, outcome = never_due(found.headers), None
+        problem = schedule_problem(found.headers, command_id, self._subjects.submissions)
+        outcome = None
         if problem is not None:
             outcome = Outcome(
                 status=problem.status, command_id=command_id, correlation_id=None, error=problem

@@ -41,6 +41,7 @@ done at once, or at some other time, or never.
 
 _EXPECTED_STREAM = "Nats-Expected-Stream"
 _AT = "@at "
+_OTHER_ID = "expected the id under which the command was scheduled"
 _DUPLICATE_WINDOW = 120
 
 
@@ -76,18 +77,35 @@ def scheduled_time(headers: Mapping[str, str]) -> datetime | None:
         return None
 
 
-def never_due(headers: Mapping[str, str]) -> Invalid | None:
-    """Why nobody can say that a message that waits will be done when its sender wants it to be."""
+def schedule_problem(
+    headers: Mapping[str, str], command_id: str, submissions: str
+) -> Invalid | None:
+    """Why what waits under an id will not be done when its sender wants it to be, if it is so.
+
+    `submissions` is what commands are submitted on. Of this the server checks nothing.
+    """
+    try:
+        check_names(headers)
+        _check_scheduled(headers, command_id, submissions)
+    except Invalid as error:
+        return error
+    return None
+
+
+def _check_scheduled(headers: Mapping[str, str], command_id: str, submissions: str) -> None:
     if SCHEDULE not in headers:
-        return bad_header(SCHEDULE, "is missing: what waits without it is never done; cancel it")
+        raise bad_header(SCHEDULE, "is missing: what waits without it is never done; cancel it")
+    if not headers.get(TARGET, "").startswith(submissions.removesuffix(">")):
+        raise bad_header(TARGET, f"expected one on {submissions}; cancel it")
+    if COMMAND_ID in headers and _uuid(headers[COMMAND_ID]) != command_id:
+        raise bad_header(COMMAND_ID, _OTHER_ID)
     at = scheduled_time(headers)
-    if at is None or EARLIEST <= at <= LATEST:
-        return None
-    return Invalid(
-        f"{write_time(at)} is not between {EARLIEST.year} and {LATEST.year}, which is as far as"
-        " servers count: this may be done at any time, or never; cancel it",
-        code=BAD_TIME,
-    )
+    if at is not None and not EARLIEST <= at <= LATEST:
+        raise Invalid(
+            f"{write_time(at)} is not between {EARLIEST.year} and {LATEST.year}, which is as far as"
+            " servers count: this may be done at any time, or never; cancel it",
+            code=BAD_TIME,
+        )
 
 
 def is_repeated(headers: Mapping[str, str]) -> bool:
@@ -122,7 +140,7 @@ def submitted_metadata(
     if SCHEDULER in headers and scheduled is None:
         raise bad_header(SCHEDULER, "expected the command's id at the end of the subject")
     if SCHEDULER in headers and metadata.message_id != scheduled:
-        raise bad_header(COMMAND_ID, "expected the id under which the command was scheduled")
+        raise bad_header(COMMAND_ID, _OTHER_ID)
     return metadata
 
 

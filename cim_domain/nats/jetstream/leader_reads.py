@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from cim_domain.nats.connection.headers import lines_of, read_headers
+from cim_domain.nats.connection.lazy_headers import LazyHeaders
 from cim_domain.nats.connection.requests import Requests
 from cim_domain.nats.jetstream.api import MESSAGE_NOT_FOUND, ApiError, call
 from cim_domain.nats.jetstream.direct import StoredMessage
@@ -31,7 +32,10 @@ async def _get(requests: Requests, stream: str, which: Mapping[str, Any]) -> Sto
             return None
         raise
     found = answer["message"]
-    headers = read_headers(lines_of(base64.b64decode(found.get("hdrs", ""))))
+    # Where a header comes twice, nobody may take either value for the one that was meant.
+    headers = LazyHeaders(
+        lines_of(base64.b64decode(found.get("hdrs", ""))), read_headers
+    ).combined()
     return StoredMessage(
         subject=found["subject"],
         sequence=found["seq"],
