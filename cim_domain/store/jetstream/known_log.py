@@ -58,8 +58,9 @@ class KnownLog:
         client = self._link.client
         while self.identity is None or self._checked != client.connections:
             connection = client.connections
-            found = await self._ask()
+            # Before it is asked: what is stored meanwhile need not be in the answer.
             last = self.last
+            found = await self._ask()
             there = await self._has(last, found["state"])
             if connection == client.connections:
                 self._take(found)

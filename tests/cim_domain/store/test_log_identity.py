@@ -1,6 +1,7 @@
 """Which log it is, and how many partitions it has, is said once and for all when it is made."""
 
 import asyncio
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -12,6 +13,7 @@ from cim_domain.nats.jetstream.api import call
 from cim_domain.nats.jetstream.direct import get_range
 from cim_domain.partition import partition_of
 from cim_domain.store.jetstream import JetStreamEvents, ensure_log, event_stream
+from cim_domain.store.jetstream.known_log import KnownLog
 from cim_domain.testing.records import commit, new_id
 
 
@@ -122,3 +124,25 @@ async def test_a_write_meant_for_another_stream_is_refused(link: Link, subjects:
         await store.append([commit(new_id())])
     state = (await call(link.requests, f"STREAM.INFO.{moved['name']}"))["state"]
     assert state["messages"] == 0
+
+
+class _Overtaken(KnownLog):
+    """One to which an event becomes known while the server's answer is on its way."""
+
+    async def _ask(self) -> dict[str, Any]:
+        found = await super()._ask()
+        record = commit(new_id())
+        (position,) = await JetStreamEvents(self._link, self._subjects).append([record])
+        self.saw(position.sequence, record.events[-1].metadata.message_id)
+        return found
+
+
+async def test_a_log_that_grows_while_it_is_looked_at_is_no_older_copy(
+    link: Link, subjects: Subjects
+) -> None:
+    first = await ensure_log(link.requests, subjects)
+    known = _Overtaken(link, subjects, 5.0)
+    for number in (1, 2):
+        known.doubt()
+        assert await known.check() == first
+        assert known.last.sequence == number
