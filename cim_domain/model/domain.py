@@ -170,7 +170,8 @@ class Domain:
         if event is None:
             raise Outdated(
                 f"the log holds an event of type {metadata.message_type!r} (sequence"
-                f" {metadata.sequence}), which this code does not know: {either(metadata)}",
+                f" {metadata.sequence}), which this code does not know:"
+                f" {either(metadata.message_type)}",
                 code="unknown_event",
                 details=_place(metadata),
             )
@@ -193,11 +194,11 @@ class Domain:
             ) from error
 
 
-def either(metadata: Metadata) -> str:
+def either(message_type: str) -> str:
     """What to do about an event of a type that the code does not know: one of two things."""
     return (
         "either newer code has stored it, then run that; or it was renamed here, then declare the"
-        f' event with formerly="{metadata.message_type}"'
+        f' event with formerly="{message_type}"'
     )
 
 

@@ -128,6 +128,10 @@ class Subjects:
         """``nix.journal.*.*.*.*``: all that the event stream holds."""
         return f"{self.root}.journal.*.*.*.*"
 
+    def journals_in(self, partition: int) -> str:
+        """``nix.journal.7.*.*.*``: what it holds in one partition."""
+        return f"{self.root}.journal.{partition}.*.*.*"
+
     @property
     def republished(self) -> str:
         """Where the server sends a stored event, as a subject transform of `journals`."""

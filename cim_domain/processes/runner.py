@@ -128,7 +128,7 @@ class ProcessRunner:
                 f"the log holds an event of type {message_type!r} (sequence"
                 f" {record.metadata.sequence}), to which other code of the process"
                 f" {self._model.name} reacts, and which this code does not know:"
-                f" {either(record.metadata)}",
+                f" {either(message_type)}",
                 code="unknown_event",
             )
 

@@ -34,6 +34,7 @@ from cim_domain.service.adapters import Adapters
 from cim_domain.service.parts.broker import Broker
 from cim_domain.service.parts.command_queue import CommandQueue
 from cim_domain.service.parts.endpoints import Endpoints
+from cim_domain.service.parts.log_contents import LogContents
 from cim_domain.service.parts.part import Context
 from cim_domain.service.parts.processes import Processes
 from cim_domain.service.parts.projections import Projections
@@ -113,7 +114,8 @@ class Service:
         processes = Processes(context, write_side)
         queue = CommandQueue(context, write_side)
         looks: dict[str, HealthCheck] = {}
-        parts = (broker, projections, write_side, processes, queue)
+        contents = LogContents(context)
+        parts = (broker, contents, projections, write_side, processes, queue)
         for part in parts:
             await part.start()
             stack.push_async_callback(part.stop)

@@ -1,6 +1,6 @@
 """An event store around another one, for those that change one thing about it."""
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 
 from attrs import define
 
@@ -48,3 +48,7 @@ class EventsAround:
     async def head(self) -> int:
         """See `EventStore.head`."""
         return await self.inner.head()
+
+    async def types(self) -> Mapping[str, int]:
+        """See `EventStore.types`."""
+        return await self.inner.types()

@@ -1,8 +1,8 @@
 """Events in memory: for tests, for trying things out, and wherever nothing must be kept."""
 
 import asyncio
-from collections import defaultdict
-from collections.abc import AsyncGenerator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import AsyncGenerator, Mapping, Sequence
 
 from cim_domain.model.records import EventRecord
 from cim_domain.store.checks import check_commits, tail_of
@@ -71,6 +71,10 @@ class MemoryEvents:
     async def head(self) -> int:
         """See `EventStore.head`."""
         return len(self._log)
+
+    async def types(self) -> Mapping[str, int]:
+        """See `EventStore.types`."""
+        return Counter(record.metadata.message_type for record in self._log)
 
     def _history(self, aggregate: str, aggregate_id: str) -> Sequence[EventRecord]:
         return self._histories.get((aggregate, aggregate_id), ())

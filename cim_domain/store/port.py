@@ -4,7 +4,7 @@ A store knows aggregates by name and id, and events as records: metadata and the
 JSON. What the bytes mean is the domain's business.
 """
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Protocol
 from uuid import uuid4
 
@@ -155,3 +155,10 @@ class EventStore(Log, Protocol):
 
     async def head(self) -> int:
         """The sequence of the last event; 0 while there is none. Raises `Unavailable`."""
+
+    async def types(self) -> Mapping[str, int]:
+        """How many events there are of each type, in about the log as it is now.
+
+        That looks at every aggregate, if not at every event: a second for some 100,000. For a look
+        now and then, and for no request. Raises `Unavailable`.
+        """

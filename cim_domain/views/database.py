@@ -36,6 +36,11 @@ class GenerationalViews(ABC):
         layouts = read_layouts(model)
         return await self._planned(model, layouts, opening(layouts.code))
 
+    async def handled(self, model: ProjectionModel) -> frozenset[str]:
+        """See `ViewDatabase`."""
+        known = await self._generations(model.name)
+        return frozenset(name for one in known for name in one.code.handles)
+
     async def stand_in(self, model: ProjectionModel) -> ViewStore | None:
         """See `ViewDatabase`."""
         layouts = read_layouts(model)

@@ -112,6 +112,9 @@ class ViewDatabase(Protocol):
         switched to like the others. A version counts as used from its opening on.
         """
 
+    async def handled(self, model: ProjectionModel) -> frozenset[str]:
+        """The types of events that views of this projection were made of, by any code so far."""
+
     async def stand_in(self, model: ProjectionModel) -> ViewStore | None:
         """The live generation of another version with the same layout, to be read, not written.
 

@@ -15,6 +15,7 @@ from cim_domain.cli.doctor.examination import (
 )
 from cim_domain.cli.doctor.findings import Finding, lines, report, worst
 from cim_domain.cli.doctor.leftovers import leftover_views
+from cim_domain.cli.doctor.log_contents import log_contents
 from cim_domain.cli.doctor.views_file import views_file
 from cim_domain.cli.exit_codes import UNREACHABLE, Refused
 from cim_domain.cli.options import Config, DataDirectory, Debug, Json, Timeout, Url
@@ -27,7 +28,7 @@ from cim_domain.nats.config.settings import NatsSettings
 from cim_domain.nats.connection.link import Link
 from cim_domain.nats.jetstream.streams import stream_config
 from cim_domain.service.settings import ServiceSettings, load_service_settings
-from cim_domain.store.jetstream import log_identity
+from cim_domain.store.jetstream import JetStreamEvents, log_identity, partitioned
 
 
 def doctor(
@@ -115,7 +116,12 @@ async def _left_over(
     except ConfigurationError:
         # The stream is no log, which is told where streams are looked at.
         return []
-    return [] if log is None else await leftover_views(settings, nats, code, log.log_id)
+    if log is None:
+        return []
+    return [
+        *await log_contents(JetStreamEvents(link, partitioned(subjects, log)), code),
+        *await leftover_views(settings, nats, code, log.log_id),
+    ]
 
 
 def _code(domain: str | None) -> tuple[Domain | None, list[Finding]]:

@@ -101,6 +101,13 @@ def rebuild(
         str, typer.Argument(metavar="NAME", help="The projection's name, as `list` shows it.")
     ],
     *,
+    without_unknown_events: Annotated[
+        bool,
+        typer.Option(
+            "--without-unknown-events",
+            help="Also where the views there are were made of events that this code does not know.",
+        ),
+    ] = False,
     url: Url = None,
     data_directory: DataDirectory = None,
     config: Config = None,
@@ -117,6 +124,8 @@ def rebuild(
     A running service answers from the views there are until the new ones have caught up, and from
     the new ones within about a second of the switch. This must see the same views as the service:
     the same data directory, or the same PostgreSQL database. Ended before that, it changes nothing.
+    Where the log has events that former code has made views of, and that this code does not know,
+    the new views would lack them: that is refused unless you say --without-unknown-events.
     """
     session = Session(url, data_directory, config, timeout, json=json, debug=debug)
 
@@ -128,6 +137,8 @@ def rebuild(
         started = perf_counter()
         async with session.link(nats) as link, _views(found, link, nats, settings) as database:
             runner = _runner(found, model, link, nats, settings, database)
+            if not without_unknown_events:
+                await _require_known(found, model, link, nats, database)
             built = await _build(session, runner, database, model)
         seconds = round(perf_counter() - started, 3)
         if session.json:
@@ -255,6 +266,30 @@ async def _removed(
     finally:
         await database.close()
     return found
+
+
+async def _require_known(
+    domain: Domain,
+    model: ProjectionModel,
+    link: Link,
+    nats: NatsSettings,
+    database: ViewDatabase,
+) -> None:
+    """Raise `Conflict` where views built anew would lack what those before were made of."""
+    lost = {*await database.handled(model)} - domain.stored_events.keys()
+    if not lost:
+        return
+    types = await JetStreamEvents(link, Subjects(domain.name, nats.subject_prefix)).types()
+    counts = {name: types[name] for name in sorted(lost) if types.get(name)}
+    if counts:
+        listed = ", ".join(f"{count} of {name}" for name, count in counts.items())
+        raise Conflict(
+            f"views of {model.name} were made of events that this code does not know, and would"
+            f" lack them: the log holds {listed}. Declare them (formerly=... where they were"
+            " renamed), or run newer code; or build without them: --without-unknown-events",
+            code="unknown_events",
+            details={"events": counts},
+        )
 
 
 async def _build(

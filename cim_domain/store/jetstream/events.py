@@ -1,6 +1,6 @@
 """Events on JetStream: one stream a domain, one subject for each aggregate and type of event."""
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from functools import partial
 from typing import TypeVar
@@ -104,6 +104,10 @@ class JetStreamEvents:
         histories = (await self._tools()).histories
         state = await self._read(histories.state)
         return int(state["last_seq"])
+
+    async def types(self) -> Mapping[str, int]:
+        """See `EventStore.types`: by the subjects that the leader has."""
+        return await self._read((await self._tools()).histories.types)
 
     async def _still_known(self) -> None:
         """Wait until it is known that what a reading goes on with by itself is the same log."""

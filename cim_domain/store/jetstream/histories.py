@@ -5,6 +5,7 @@ replica and checked to be complete.
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -24,6 +25,12 @@ from cim_domain.wire.codec import read_event
 
 RANGE = 1000
 """So many messages are read at once."""
+
+COUNTED = 10_000
+"""So many subjects are asked for at once; of a log that has more, those of one partition."""
+
+_PAUSE = 0.05
+"""Seconds between such questions: while the server looks, it stores nothing."""
 
 
 @frozen
@@ -117,16 +124,44 @@ class Histories:
         state = await self.state(pattern)
         return {subject: int(number) for subject, number in (state.get("subjects") or {}).items()}
 
+    async def types(self) -> Counter[str]:
+        """How many events there are of each type."""
+        found: Counter[str] = Counter()
+        patterns = [self._subjects.journals]
+        if int((await self.state()).get("num_subjects", 0)) > COUNTED:
+            patterns = [
+                self._subjects.journals_in(number) for number in range(self._subjects.partitions)
+            ]
+        for number, pattern in enumerate(patterns):
+            if number:
+                await asyncio.sleep(_PAUSE)
+            await self._count_types(pattern, found)
+        return found
+
+    async def _count_types(self, pattern: str, found: Counter[str]) -> None:
+        """Take in the events of the subjects of a pattern, of which the server gives a page."""
+        offset, total = 0, 1
+        while offset < total:
+            info = await self._info(pattern, offset)
+            page = info["state"].get("subjects") or {}
+            for subject, number in page.items():
+                _, aggregate, _, action = subject.rsplit(".", 3)
+                found[f"{aggregate}.{action}"] += number
+            offset += len(page)
+            total = int(info.get("total", 0)) if page else 0
+
     async def state(self, pattern: str | None = None) -> dict[str, Any]:
         """The stream's state as its leader knows it, with the subjects of a pattern."""
-        info = await call(
+        state: dict[str, Any] = (await self._info(pattern))["state"]
+        return state
+
+    async def _info(self, pattern: str | None = None, offset: int = 0) -> dict[str, Any]:
+        return await call(
             self._link.requests,
             f"STREAM.INFO.{self._subjects.event_stream}",
-            {"subjects_filter": pattern} if pattern else None,
+            {"subjects_filter": pattern, "offset": offset} if pattern else None,
             timeout=self._answer,
         )
-        state: dict[str, Any] = info["state"]
-        return state
 
     async def range(self, start: int, head: int) -> list[StoredMessage]:
         """Messages from a sequence on, up to the head or as many as `RANGE`."""

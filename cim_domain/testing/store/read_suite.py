@@ -3,6 +3,7 @@
 # ruff: noqa: S101 - tests assert
 
 import asyncio
+from collections import Counter
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta, timezone
 
@@ -180,6 +181,14 @@ class Reading:
             sequences += [one.metadata.sequence for one in part.records]
             await fill(store, 1)
         assert sequences == [1, 2, 3]
+
+    async def test_events_are_counted_by_their_types(self, store: EventStore) -> None:
+        assert await store.types() == {}
+        for aggregate, events in (("flake", 6), ("flake", 2), ("package", 1)):
+            await store.append([commit(new_id(), events=events, aggregate=aggregate)])
+        expected = Counter(one.metadata.message_type for one in await all_of(store.read()))
+        assert await store.types() == expected
+        assert expected["flake.renamed"] == 3
 
 
 class Following:
