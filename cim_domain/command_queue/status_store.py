@@ -6,6 +6,8 @@ from attrs import frozen
 
 from cim_domain.errors import Unavailable
 from cim_domain.nats.jetstream.buckets import Bucket
+from cim_domain.store.lost_past import has_basis
+from cim_domain.store.port import EventStore
 from cim_domain.wire.command_status import CommandStatus, read_status, status_key
 
 _ATTEMPTS = 5
@@ -15,14 +17,18 @@ _ATTEMPTS = 5
 class StatusStore:
     """How commands stand, by the id of the command and the organization that it is of.
 
-    An entry that cannot be read is none. All raise `Unavailable` and `ApiError`.
+    An entry that cannot be read is none; nor is what came of a command by events that `log` lacks.
+    All raise `Unavailable` and `ApiError`.
     """
 
     bucket: Bucket
+    _log: EventStore | None = None
 
     async def get(self, command_id: str, organization_id: str | None) -> CommandStatus | None:
         """How a command stands, if that is known."""
-        return read_status(await self.bucket.get_newest(status_key(command_id, organization_id)))
+        return await self._read(
+            await self.bucket.get_newest(status_key(command_id, organization_id))
+        )
 
     async def put(self, standing: CommandStatus, organization_id: str | None) -> None:
         """Keep how a command stands now."""
@@ -61,5 +67,11 @@ class StatusStore:
             if await self.bucket.replace(key, standing.to_wire(), revision):
                 return True
             data, revision = await self.bucket.newest(key)
-            known = read_status(data)
+            known = await self._read(data)
         raise Unavailable("others keep writing how the command stands")
+
+    async def _read(self, data: bytes | None) -> CommandStatus | None:
+        found = read_status(data)
+        if found is None or self._log is None or found.basis is None:
+            return found
+        return found if await has_basis(self._log, found.basis) else None

@@ -23,7 +23,7 @@ from cim_domain.model.aggregate import AggregateModel
 from cim_domain.model.domain import Domain
 from cim_domain.model.metadata import Clock, utc_now
 from cim_domain.store.port import Commit, EventStore, Position, StoreConflict
-from cim_domain.wire.outcome import Outcome
+from cim_domain.wire.outcome import Basis, Outcome
 
 ATTEMPTS = 12
 """So often a decision is taken anew because another instance was quicker, then it is a conflict."""
@@ -36,7 +36,8 @@ class Executor:
 
     `limit` is how many may be waiting or being carried out, whether or not anybody waits for them;
     past it they are answered `busy` at once. Each is answered within `patience` seconds. Without
-    `refusals`, a command that left no trace in the log is decided anew when it comes again.
+    `refusals`, a command that left no trace in the log is decided anew when it comes again; what is
+    kept names the log by its identity, `log_id`.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class Executor:
         limit: int = 2000,
         patience: float = 12.0,
         refusals: IdempotencyStore | None = None,
+        log_id: str | None = None,
     ) -> None:
         self._domain = domain
         self._store = store
@@ -59,6 +61,7 @@ class Executor:
         self._limit = limit
         self._patience = patience
         self._refusals = refusals
+        self._log_id = log_id
         self._lanes: dict[tuple[str, str], Lane] = {}
         self._rules: dict[str, Rules] = {}
         self._in_flight = 0
@@ -229,7 +232,7 @@ class Executor:
             request = work.request
             command_id = request.metadata.message_id
             if not decision.answered and not decision.first:
-                outcome = outcome_of(decision, known.position)
+                outcome = outcome_of(decision, known.position, self._basis(known))
                 kept = work.kept if decision.traceless else None
                 answers[command_id] = kept or Answer(outcome, request.digest)
             to_be_kept = (decision.first or decision).traceless and request.repeatable
@@ -243,6 +246,11 @@ class Executor:
         if self._refusals and traceless:
             left = [*await self._keep(self._refusals, lane, known, traceless, answers), *left]
         return left
+
+    def _basis(self, known: LoadedAggregate) -> Basis | None:
+        if self._log_id is None:
+            return None
+        return Basis(self._log_id, known.position.sequence, known.last_event)
 
     async def _keep(
         self,

@@ -22,7 +22,7 @@ from cim_domain.model.metadata import Metadata
 from cim_domain.model.records import EventRecord
 from cim_domain.store.port import EventStore
 from cim_domain.wire.command_status import status_key
-from cim_domain.wire.outcome import EventReference, Outcome
+from cim_domain.wire.outcome import Basis, EventReference, Outcome
 
 KEPT = 1_000_000
 """So many are kept at most; the oldest go first."""
@@ -150,7 +150,7 @@ async def _find(
             events = [one async for part in slices for one in part.records]
             own = [one for one in events if _is_of(command, one.metadata)]
             if len(own) == place.count:
-                return _stored(command, own)
+                return _stored(command, own, (await log.identity()).log_id)
         return await store.find(command) if store else None
     except RequestError as error:
         return Answer(Outcome.refused(error, command))
@@ -160,7 +160,7 @@ def _is_of(command: Metadata, event: Metadata) -> bool:
     return (event.causation_id, event.aggregate_id) == (command.message_id, command.aggregate_id)
 
 
-def _stored(command: Metadata, events: Sequence[EventRecord]) -> Answer:
+def _stored(command: Metadata, events: Sequence[EventRecord], log_id: str) -> Answer:
     """What the command was answered that led to these events."""
     last = events[-1].metadata
     outcome = Outcome(
@@ -173,6 +173,7 @@ def _stored(command: Metadata, events: Sequence[EventRecord]) -> Answer:
         events=tuple(
             EventReference(one.metadata.message_id, one.metadata.message_type) for one in events
         ),
+        basis=Basis(log_id, last.sequence, last.message_id),
     )
     return Answer(outcome, events[0].metadata.command_digest, stored=True)
 

@@ -21,6 +21,8 @@ from cim_domain.nats.jetstream.buckets import Bucket, bucket_stream
 from cim_domain.nats.jetstream.patience import Later, Patience
 from cim_domain.nats.jetstream.streams import ensure_stream
 from cim_domain.store.limiter import Turns
+from cim_domain.store.lost_past import has_basis
+from cim_domain.store.port import EventStore
 from cim_domain.wire.command_status import CommandStatus, read_status
 
 UNDER_WAY = 128
@@ -37,8 +39,11 @@ async def open_idempotency_store(
     kept: float,
     patience: float,
     replicas: int = 1,
+    log: EventStore | None = None,
 ) -> "BucketIdempotencyStore":
     """That of a domain, in its bucket of outcomes, made where it is missing, until `stack` ends.
+
+    What was kept on events that `log` does not have is not answered.
 
     Each is `kept` for so many seconds, and the server is given `patience` seconds to answer. Raises
     `ConfigurationError`, `ApiError` and `Unavailable`.
@@ -51,14 +56,22 @@ async def open_idempotency_store(
     keys = BucketKeys(link, name, RotatingBloomFilter(KEPT, kept))
     stack.push_async_callback(keys.stop)
     await keys.start()
-    return BucketIdempotencyStore(link, name, keys, patience)
+    return BucketIdempotencyStore(link, name, keys, patience, log)
 
 
 class BucketIdempotencyStore:
     """`IdempotencyStore` in a bucket that exists; see `open_idempotency_store`."""
 
-    def __init__(self, link: Link, bucket: str, keys: BucketKeys, patience: float) -> None:
+    def __init__(
+        self,
+        link: Link,
+        bucket: str,
+        keys: BucketKeys,
+        patience: float,
+        log: EventStore | None = None,
+    ) -> None:
         self._link = link
+        self._log = log
         self._name = bucket
         self._bucket = Bucket(link, bucket)
         self._keys = keys
@@ -76,7 +89,7 @@ class BucketIdempotencyStore:
         async def read() -> Answer | None:
             for _ in range(_ATTEMPTS):
                 data, revision = await self._newest(key)
-                found = _answer(data)
+                found = await self._answer(data)
                 if found is None or await self._told(key, data, revision):
                     return found
             raise Later("others keep writing what came of the command", code="busy")
@@ -97,7 +110,7 @@ class BucketIdempotencyStore:
                 if kept := await self._bucket.replace(key, value, revision):
                     return evolve(answer, revision=kept)
                 data, revision = await self._newest(key)
-                first = _answer(data)
+                first = await self._answer(data)
                 if first and await self._told(key, data, revision):
                     return first
                 # How a stored command stands that is under way, or nothing any more.
@@ -116,7 +129,7 @@ class BucketIdempotencyStore:
             if await self._bucket.delete(key, revision):
                 return True
             # A try before this one may have done it.
-            return _answer((await self._newest(key))[0]) is None
+            return await self._answer((await self._newest(key))[0]) is None
 
         async with self._turns:
             return await self._patience.retried(self._name, delete)
@@ -124,6 +137,19 @@ class BucketIdempotencyStore:
     async def _told(self, key: str, data: bytes | None, revision: int) -> bool:
         """Write again what is there, so that who has kept it sees that others answer it, too."""
         return data is not None and bool(await self._bucket.replace(key, data, revision))
+
+    async def _answer(self, data: bytes | None) -> Answer | None:
+        """The answer in an entry, if there is one, it is of a command without events, and the log
+        at hand has what it was decided on.
+
+        Of others the log tells; and what cannot be read is nobody's answer.
+        """
+        status = read_status(data)
+        if status is None or not status.final or status.outcome is None or status.digest is None:
+            return None
+        if self._log and status.basis and not await has_basis(self._log, status.basis):
+            return None
+        return Answer(status.outcome, status.digest)
 
     async def _newest(self, key: str) -> tuple[bytes | None, int]:
         try:
@@ -133,14 +159,3 @@ class BucketIdempotencyStore:
                 raise
             # Somebody has deleted it; commands that have an effect need not wait for another one.
             return None, 0
-
-
-def _answer(data: bytes | None) -> Answer | None:
-    """The answer in an entry of the bucket, if there is one and it is of a command without events.
-
-    Of others the log tells; and what cannot be read is nobody's answer.
-    """
-    status = read_status(data)
-    if status is None or not status.final or status.outcome is None or status.digest is None:
-        return None
-    return Answer(status.outcome, status.digest)

@@ -5,7 +5,7 @@ from attrs import evolve, frozen
 from cim_domain.commands.decisions import CommandRequest, Decision
 from cim_domain.errors import Conflict
 from cim_domain.store.port import Position
-from cim_domain.wire.outcome import EventReference, Outcome
+from cim_domain.wire.outcome import Basis, EventReference, Outcome
 
 ID_TAKEN = "command_id_taken"
 
@@ -44,11 +44,11 @@ def id_taken(request: CommandRequest) -> Conflict:
     )
 
 
-def outcome_of(decision: Decision, position: Position) -> Outcome:
+def outcome_of(decision: Decision, position: Position, basis: Basis | None) -> Outcome:
     """What comes of a command that was decided about; the aggregate is at `position` after it."""
     metadata = decision.request.metadata
     if decision.error is not None:
-        return Outcome.refused(decision.error, metadata)
+        return evolve(Outcome.refused(decision.error, metadata), basis=basis)
     return Outcome(
         status="accepted",
         command_id=metadata.message_id,
@@ -60,4 +60,5 @@ def outcome_of(decision: Decision, position: Position) -> Outcome:
             EventReference(one.metadata.message_id, one.metadata.message_type)
             for one in decision.events
         ),
+        basis=basis,
     )

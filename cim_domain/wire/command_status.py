@@ -9,13 +9,13 @@ from datetime import datetime
 from typing import Any, Literal, Self, get_args
 
 import orjson
-from attrs import frozen
+from attrs import asdict, frozen
 from pydantic import AwareDatetime, BaseModel, ValidationError
 
 from cim_domain.errors import Conflict, Invalid, Rejected, RequestError, Status
 from cim_domain.wire.codec import write_time
 from cim_domain.wire.error_replies import ErrorPart, bad_reply
-from cim_domain.wire.outcome import Outcome
+from cim_domain.wire.outcome import Basis, Outcome
 
 logger = logging.getLogger("cim_domain.commands")
 
@@ -53,6 +53,8 @@ class CommandStatus:
     dead_letter: bool = False
     digest: str | None = None
     """Of a command that has left no event: what it was, see `command_digest`. Nobody is told."""
+    basis: Basis | None = None
+    """By what it is known whether the outcome is of the log at hand. Nobody is told."""
 
     @classmethod
     def done(
@@ -65,6 +67,7 @@ class CommandStatus:
             outcome=outcome,
             attempts=attempts,
             digest=None if outcome.events else digest,
+            basis=outcome.basis,
         )
 
     @property
@@ -95,7 +98,8 @@ class CommandStatus:
     def to_wire(self) -> bytes:
         """As it is kept."""
         digest = {"digest": self.digest} if self.digest else {}
-        return orjson.dumps(self.as_dict() | digest)
+        basis = {"basis": asdict(self.basis)} if self.basis else {}
+        return orjson.dumps(self.as_dict() | digest | basis)
 
     @classmethod
     def from_wire(cls, data: bytes) -> Self:
@@ -118,6 +122,7 @@ class CommandStatus:
             at=read.at,
             dead_letter=read.dead_letter,
             digest=read.digest,
+            basis=Basis(**read.basis.model_dump()) if read.basis else None,
         )
 
 
@@ -132,6 +137,12 @@ def read_status(data: bytes | None) -> CommandStatus | None:
         return None
 
 
+class _WireBasis(BaseModel):
+    log: str
+    sequence: int
+    event: str
+
+
 class _Wire(BaseModel):
     status: State
     command_id: str
@@ -140,3 +151,4 @@ class _Wire(BaseModel):
     at: AwareDatetime | None = None
     dead_letter: bool = False
     digest: str | None = None
+    basis: _WireBasis | None = None

@@ -3,7 +3,7 @@
 from typing import Any, Self
 
 import orjson
-from attrs import evolve, frozen
+from attrs import evolve, field, frozen
 from pydantic import BaseModel, ValidationError
 
 from cim_domain.errors import RequestError, Status
@@ -23,6 +23,20 @@ class EventReference:
     type: str
 
 
+@frozen
+class Basis:
+    """By what it is known whether an outcome is of the log at hand, which may have been set back.
+
+    That is the last event that the aggregate had when all was done, if it had one.
+    """
+
+    log: str
+    """The log's identity."""
+    sequence: int = 0
+    event: str = ""
+    """Its id."""
+
+
 @frozen(kw_only=True)
 class Outcome:
     """What came of a command. What cannot be known, because the command could not be read, is None.
@@ -39,6 +53,8 @@ class Outcome:
     sequence: int | None = None
     events: tuple[EventReference, ...] = ()
     error: RequestError | None = None
+    basis: Basis | None = field(default=None, eq=False, repr=False)
+    """Kept with it, and told nobody."""
 
     @classmethod
     def refused(cls, error: RequestError, metadata: Metadata | None = None) -> "Outcome":

@@ -37,7 +37,7 @@ class CommandQueue(Part):
         )
         await ensure_stream(here.link.requests, queue)
         # The write side has made the bucket.
-        statuses = StatusStore(Bucket(here.link, subjects.outcome_bucket))
+        statuses = StatusStore(Bucket(here.link, subjects.outcome_bucket), here.log)
         self._tracker = Tracker(here.link, subjects, statuses)
         self._worker = QueueWorker(
             here.domain,

@@ -43,6 +43,7 @@ class WriteSide(Part):
                 kept=here.settings.outcomes_kept,
                 patience=here.settings.store_patience,
                 replicas=here.nats.replicas,
+                log=log,
             )
             self.executor = Executor(
                 here.domain,
@@ -53,6 +54,7 @@ class WriteSide(Part):
                 limit=here.settings.commands_in_flight,
                 patience=here.settings.store_patience,
                 refusals=refusals,
+                log_id=here.log_identity.log_id,
             )
             self._stack = stack.pop_all()
 
