@@ -197,7 +197,12 @@ def _require_subject(subject: str, pattern: str) -> None:
 async def _event(link: Link, subjects: Subjects, letter: DeadLetter) -> EventRecord:
     """The event of a letter as the log has it. Raises `Failed` where the log has another one."""
     found = await message_at(link.requests, subjects.event_stream, letter.sequence)
-    if found is None or found.subject != letter.subject:
+    wanted = letter.headers.get(EVENT_ID)
+    if (
+        found is None
+        or found.subject != letter.subject
+        or (wanted and found.headers.get(EVENT_ID) != wanted)
+    ):
         raise _gone(subjects, letter)
     return read_event(found.subject, found.headers, found.data, found.sequence, subjects.service)
 

@@ -105,8 +105,9 @@ class ReplayHandler:
         replay = self._consumers.get(consumer)
         if replay is None:
             raise NotFound(
-                f"this service has no consumer {consumer[:200]}: discard the letter, or run the"
-                " code that has it",
+                f"this service has no consumer {consumer[:200]}: run the code that has it, or, if"
+                " it was renamed here, give it its former name (name='...' in its class statement);"
+                " or discard the letter",
                 code="unknown_consumer",
             )
         try:

@@ -95,7 +95,8 @@ class ProcessRunner:
         """Have it known which events this code reacts to, before there are any that older code
         does not know. Raises as `start` does.
         """
-        await self._subscriber.ensure()
+        if await self._subscriber.ensure():
+            await self._tell_beginning()
 
     async def start(self) -> None:
         """Begin. Raises `ConfigurationError`, `ApiError` and `NoAnswer`."""
@@ -108,6 +109,22 @@ class ProcessRunner:
     def look(self, lag_allowed: int = LAG_ALLOWED) -> HealthCheck:
         """How this process fares, for health."""
         return look_at_subscriber(self._subscriber, lag_allowed)
+
+    async def _tell_beginning(self) -> None:
+        """Say what is passed by, or reacted to once more, if this is one that had another name."""
+        had = "if it had another name before, give it that one: class ...(Process, name='...')"
+        name, state = self._model.name, await self._subscriber.state()
+        if self._model.history and state.pending:
+            logger.warning(
+                "process %s is new to this log, and reacts to %d events that happened before; %s",
+                name, state.pending, had,
+            )  # fmt: skip
+        elif not self._model.history and state.passed:
+            logger.warning(
+                "process %s is new to this log, and reacts to what happens from now on, to none of"
+                " the events before; %s",
+                name, had,
+            )  # fmt: skip
 
     async def _handle(self, received: Received) -> None:
         if self._log_at_hand is not None:
@@ -124,13 +141,15 @@ class ProcessRunner:
         elif message_type not in self._domain.stored_events and await self._is_for_other(
             message_type
         ):
-            raise Outdated(
-                f"the log holds an event of type {message_type!r} (sequence"
-                f" {record.metadata.sequence}), to which other code of the process"
-                f" {self._model.name} reacts, and which this code does not know:"
-                f" {either(message_type)}",
-                code="unknown_event",
-            )
+            raise self._unknown(record.metadata)
+
+    def _unknown(self, metadata: Metadata) -> Outdated:
+        return Outdated(
+            f"the log holds an event of type {metadata.message_type!r} (sequence"
+            f" {metadata.sequence}), to which other code of the process {self._model.name} reacts,"
+            f" and which this code does not know: {either(metadata.message_type)}",
+            code="unknown_event",
+        )
 
     async def _is_for_other(self, message_type: str) -> bool:
         """Whether other code of this process, which shares its consumer, reacts to such events."""
@@ -142,6 +161,8 @@ class ProcessRunner:
     async def replay(self, record: EventRecord) -> None:
         """React to one event of the log, also if it did before. Raises what stands in the way."""
         metadata = record.metadata
+        if metadata.message_type not in self._domain.stored_events:
+            raise self._unknown(metadata)
         if metadata.message_type not in self._types:
             raise NotFound(
                 f"the process {self._model.name} does not react to {metadata.message_type} any"

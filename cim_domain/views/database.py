@@ -2,7 +2,7 @@
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from cim_domain.model.projection import ProjectionModel
 from cim_domain.views.generations import (
@@ -87,7 +87,7 @@ class GenerationalViews(ABC):
         assert plan is not None  # noqa: S101 - only a switch may come to nothing
         self._note(model.name, plan)
         if plan.beside is not None:
-            _tell(model, plan.beside.code.handles)
+            _tell(model, plan.beside.code, layouts.code)
         return self._store(model, plan.found.number, layouts)
 
     def _note(self, name: str, plan: Plan | None) -> None:
@@ -120,12 +120,13 @@ class GenerationalViews(ABC):
         """A generation to read and write."""
 
 
-def _tell(model: ProjectionModel, before: Iterable[str]) -> None:
+def _tell(model: ProjectionModel, before: Code, now: Code) -> None:
     """Say why views are built anew though nobody has raised their version."""
-    more = sorted({*model.handles} - {*before})
-    less = sorted({*before} - {*model.handles})
+    more = sorted({*now.handles} - {*before.handles})
+    less = sorted({*before.handles} - {*now.handles})
     changed = [f"handles {', '.join(more)} now"] if more else []
     changed += [f"no longer handles {', '.join(less)}"] if less else []
+    changed += ["has views of other fields"] if before.layout != now.layout else []
     logger.warning(
         "projection %s %s, unlike the code that has made the views there are: they are built anew",
         model.name,

@@ -72,7 +72,7 @@ class Plan:
     changed: tuple[Generation, ...] = ()
     """All whose state or use is another one now, as they will be."""
     beside: Generation | None = None
-    """The live one of the same version and layout that handles other events, where one is made."""
+    """The live one of the same version that other code has made, where one is made."""
 
 
 Decide = Callable[[Sequence[Generation]], Plan | None]
@@ -99,7 +99,7 @@ def opening(code: Code) -> Decide:
         first = next(_live(known), None) is None
         state, used = (State.FIRST, _next_use(known)) if first else (State.BUILDING, 0)
         made = _new(known, code, state, used)
-        return Plan(made, made=True, beside=_with_other_events(known, code))
+        return Plan(made, made=True, beside=_of_other_code(known, code))
 
     return decide
 
@@ -170,8 +170,8 @@ def standing_in(known: Iterable[Generation], code: Code) -> Generation | None:
     return max(alike, key=lambda one: one.used, default=None)
 
 
-def _with_other_events(known: Iterable[Generation], code: Code) -> Generation | None:
-    alike = (one for one in _live(known) if evolve(one.code, handles=code.handles) == code)
+def _of_other_code(known: Iterable[Generation], code: Code) -> Generation | None:
+    alike = (one for one in _live(known) if one.code.version == code.version)
     return max(alike, key=lambda one: one.used, default=None)
 
 

@@ -129,6 +129,8 @@ class ConsumerState:
     """Delivered, and not yet acknowledged."""
     retrying: int
     """Those in flight that were delivered more than once."""
+    passed: int
+    """All up to this sequence of the stream are acknowledged, or were there before it began."""
 
 
 async def consumers_of(requests: Requests, stream: str) -> list[dict[str, Any]]:
@@ -163,20 +165,24 @@ class Consumer:
         self._acknowledged: int | None = None
         """All up to this sequence were acknowledged; None: it has not been made or met yet."""
 
-    async def ensure(self) -> None:
+    async def ensure(self) -> bool:
         """Have it exist as defined. One that exists keeps its place, wherever it began.
 
-        Raises `ConfigurationError` where the server refuses it, `NoAnswer`, and `ApiError` where
-        the server cannot now.
+        Says whether it has begun now, at the beginning that is defined. Raises
+        `ConfigurationError` where the server refuses it, `NoAnswer`, and `ApiError` where the
+        server cannot now.
         """
+        begins = False
         for attempt in range(_ATTEMPTS):
             actual = await self._config()
             if actual is not None and not self._differences(actual):
-                return
+                return begins
             try:
                 if actual is None:
                     wanted = self._definition.config(self._retries)
-                    await self._create("create", {**wanted, **await self._beginning()})
+                    beginning = await self._beginning()
+                    await self._create("create", {**wanted, **beginning})
+                    begins = not beginning
                 else:
                     kept = {key: actual[key] for key in actual if key not in _NOT_ALONGSIDE}
                     begun = {key: actual[key] for key in _BEGINNING if key in actual}
@@ -187,6 +193,7 @@ class Consumer:
                 if error.error_code not in _OTHERS_WERE_QUICKER or attempt == _ATTEMPTS - 1:
                     raise self._refused(error, actual) from error
         await self.state()
+        return begins
 
     async def state(self) -> ConsumerState:
         """How it fares now. Raises `ApiError` and `NoAnswer`."""
@@ -195,6 +202,7 @@ class Consumer:
             pending=int(info["num_pending"]),
             in_flight=int(info["num_ack_pending"]),
             retrying=int(info["num_redelivered"]),
+            passed=int(info["ack_floor"]["stream_seq"]),
         )
 
     async def handled(self) -> frozenset[str]:

@@ -126,13 +126,13 @@ class Subscriber:
         """Why newer code is needed to handle a message, of so many in flight; None: it is not."""
         return self._attempts.waiting_for(in_flight)
 
-    async def ensure(self) -> None:
-        """Have the consumer exist, and know what is handled here.
+    async def ensure(self) -> bool:
+        """Have the consumer exist, and know what is handled here; whether it has begun now.
 
         Raises `ConfigurationError` where the server refuses the consumer, `ApiError` and
         `NoAnswer` where it cannot now.
         """
-        await self._consumer.ensure()
+        return await self._consumer.ensure()
 
     async def handled(self) -> frozenset[str]:
         """What is handled here and by other versions of the code. Raises as `state` does."""

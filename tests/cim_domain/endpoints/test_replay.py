@@ -262,6 +262,23 @@ async def test_an_event_is_read_from_the_log_and_not_from_the_letter(bench: Benc
     assert bench.copier.seen == ["a"]
 
 
+async def test_a_letter_of_an_event_that_was_in_the_place_of_this_one_is_told_apart(
+    bench: Bench,
+) -> None:
+    bench.processes = [bench.copier]
+    async with bench.service():
+        await bench.add("a")
+        await bench.order(2)
+        event = (await anext(bench.client.events())).metadata
+        subject = bench.subjects.journal(event.message_type, event.aggregate_id or "")
+        lost = letter_of("process.copier", subject, b"{}", sequence=1)
+        await bench.letters.put(evolve(lost, headers={"X-Event-ID": str(uuid4())}))
+        with pytest.raises(Failed) as failed:
+            await bench.replay(await bench.letter())
+        assert failed.value.code == "event_gone"
+    assert bench.copier.seen == ["a"]
+
+
 # Commands
 
 

@@ -1,5 +1,6 @@
 """The log alone is brought back from an older copy: nothing is answered of what it lacks."""
 
+import asyncio
 import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -8,8 +9,9 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from attrs import frozen
+from attrs import field, frozen
 
+from cim_domain import Domain, Metadata, Process, reacts
 from cim_domain.client import DomainClient
 from cim_domain.errors import NotFound
 from cim_domain.model.subjects import Subjects
@@ -19,9 +21,21 @@ from cim_domain.nats.server.embedded import EmbeddedServer, ServerOptions
 from cim_domain.service.service import Service
 from cim_domain.service.settings import load_service_settings
 from cim_domain.wire.outcome import Outcome
-from tests.cim_domain.commands.idempotency.doors import DOORS
+from tests.cim_domain.commands.idempotency.doors import Door, Opened
+from tests.cim_domain.faulty import until
 
 EVENTS = "DOORS_EVENTS"
+
+
+class Alarm(Process):
+    """Notes which doors were opened, by the events' places in the log."""
+
+    def __init__(self) -> None:
+        self.seen: list[int] = []
+
+    @reacts
+    async def ring(self, _: Opened, metadata: Metadata) -> None:
+        self.seen.append(metadata.sequence)
 
 
 @frozen
@@ -29,6 +43,7 @@ class World:
     """A server whose data stay, and a service of doors on it, for as long as one is needed."""
 
     directory: Path
+    alarm: Alarm = field(factory=Alarm)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[DomainClient]:
@@ -37,7 +52,8 @@ class World:
             nats = load_settings(url=server.url, data_directory=self.directory / "service")
             link = await Link.open(nats, name="client")
             try:
-                async with Service(DOORS, nats, load_service_settings(views="memory")):
+                doors = Domain("doors", aggregates=[Door], processes=[self.alarm])
+                async with Service(doors, nats, load_service_settings(views="memory")):
                     yield DomainClient(link, Subjects("doors"), retry=2)
             finally:
                 await link.close()
@@ -51,11 +67,18 @@ class World:
         """Keep the log as it is now."""
         shutil.copytree(self._log, self.directory / "copy")
 
-    def restore(self) -> None:
-        """Bring the log back, and nothing else."""
-        log = self._log
+    def restore(self, part: str = "") -> None:
+        """Bring the log back, or a part of it, and nothing else."""
+        log = self._log / part
         shutil.rmtree(log)
-        shutil.copytree(self.directory / "copy", log)
+        shutil.copytree(self.directory / "copy" / part, log)
+
+    async def heard(self, *places: int) -> None:
+        """Return once the alarm has rung for these doors alone, and forget it."""
+        async with asyncio.timeout(20):
+            await until(lambda: len(self.alarm.seen) >= len(places))
+        assert self.alarm.seen == list(places)
+        self.alarm.seen.clear()
 
     def begin_anew(self) -> None:
         """Have no log any more."""
@@ -131,3 +154,27 @@ async def test_what_came_of_a_stored_command_is_not_told_without_its_events(worl
         done = await client.wait_for(again.command_id, timeout=20)
         assert done.outcome is not None
         assert [one.type for one in done.outcome.events] == ["door.closed"]
+
+
+@pytest.mark.parametrize("part", ["", "msgs"], ids=["all of it", "its events alone"])
+async def test_processes_react_to_what_comes_after_the_copy_and_to_nothing_twice(
+    world: World, part: str
+) -> None:
+    async with world.running() as client:
+        await opened(client, "front")
+        await world.heard(1)
+    world.copy()
+    async with world.running() as client:
+        for door in ("back", "side", "cellar"):
+            await opened(client, door)
+        await world.heard(2, 3, 4)
+    world.restore(part)
+    async with world.running() as client:
+        await opened(client, "attic")
+        await world.heard(2)
+        await opened(client, "back")
+        await world.heard(3)
+
+
+async def opened(client: DomainClient, name: str) -> None:
+    assert (await client.send("door.open", {"name": name})).events
