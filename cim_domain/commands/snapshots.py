@@ -20,10 +20,10 @@ from cattrs.preconf.orjson import make_converter
 from cim_domain.commands.fingerprint import fingerprint
 from cim_domain.commands.processed_commands import Chunk, ProcessedCommands
 from cim_domain.commands.repository import LoadedAggregate, Repository
-from cim_domain.errors import CimError, RequestError
+from cim_domain.errors import CimError, Failed, RequestError
 from cim_domain.model.aggregate import AggregateModel
 from cim_domain.nats.jetstream.buckets import Bucket
-from cim_domain.store.port import Position
+from cim_domain.store.port import CORRUPT_HISTORY, Position
 
 logger = logging.getLogger("cim_domain.commands.snapshots")
 
@@ -154,6 +154,9 @@ class SnapshottingRepository:
                 return None
             known.commands.full = await self._chunks(model.name, aggregate_id, known.beside)
         except (CimError, ValueError) as error:
+            if isinstance(error, Failed) and error.code == CORRUPT_HISTORY:
+                # The history may look whole, and lack the very events that the snapshot has.
+                raise
             logger.warning("no snapshot of %s %s: %s", model.name, aggregate_id, error)
             return None
         return known

@@ -30,8 +30,8 @@ async def coalesced(
     """The same records in slices that are as large as can be without waiting.
 
     Where nothing has come for `idle` seconds, or somebody has set `wake`, which is cleared then, a
-    slice is empty. The caller closes `slices`. Raises what they raise; what had been coalesced is
-    lost then, and is read again by whoever follows the log anew.
+    slice is empty. The caller closes `slices`. Raises what they raise, once it has given all that
+    came before.
     """
     records: list[EventRecord] = []
     size = head = 0
@@ -50,7 +50,7 @@ async def coalesced(
                 if waking.done():
                     wake.clear()
                     waking = asyncio.create_task(wake.wait())
-            if coming.done():
+            if coming.done() and not (records and _failed(coming)):
                 part = await coming
                 coming = None
                 if part is None:
@@ -70,6 +70,10 @@ async def coalesced(
         for task in ending:
             task.cancel()
         await asyncio.wait(ending)
+
+
+def _failed(coming: asyncio.Task[Slice | None]) -> bool:
+    return coming.cancelled() or coming.exception() is not None
 
 
 async def _next(slices: AsyncGenerator[Slice, None]) -> Slice | None:

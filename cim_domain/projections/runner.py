@@ -12,7 +12,7 @@ from contextlib import aclosing, suppress
 
 from cim_domain.backoff import Backoff
 from cim_domain.dead_letters import DeadLetters
-from cim_domain.errors import CimError, RequestError, Unavailable
+from cim_domain.errors import CimError, Failed, RequestError, Unavailable
 from cim_domain.model.domain import Domain
 from cim_domain.model.projection import ProjectionModel
 from cim_domain.model.subjects import Subjects
@@ -23,7 +23,7 @@ from cim_domain.projections.reader import ReadableViews, Reading
 from cim_domain.projections.standstill import Standstill
 from cim_domain.projections.status import OnPoison, ProjectionStatus, RunnerState
 from cim_domain.projections.writer import IDLE_CHECKPOINT, Poison, ViewWriter
-from cim_domain.store.port import Log, Slice
+from cim_domain.store.port import CORRUPT_HISTORY, Log, Slice
 from cim_domain.views.port import Checkpoint, CheckpointMoved, Superseded, ViewDatabase, ViewStore
 
 __all__ = ["IDLE_CHECKPOINT", "OnPoison", "ProjectionRunner", "ProjectionStatus", "RunnerState"]
@@ -268,7 +268,11 @@ class ProjectionRunner:
     async def _is_in_log(self, checkpoint: Checkpoint) -> bool:
         """Whether the log has the last event that views have taken in, at its place."""
         sequence, event_id = checkpoint
-        return sequence == 0 or await self._log.event_at(sequence) == event_id
+        try:
+            return sequence == 0 or await self._log.event_at(sequence) == event_id
+        except Failed as error:
+            # The log has lost it, and the views may be all that is left of it.
+            return error.code == CORRUPT_HISTORY
 
     async def _begin(
         self, views: ViewStore, checkpoint: Checkpoint, stand_in: ViewStore | None

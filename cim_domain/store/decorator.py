@@ -45,6 +45,10 @@ class EventsAround:
         """See `Log.event_at`."""
         return await self.inner.event_at(sequence)
 
+    async def first_lost(self) -> int | None:
+        """See `EventStore.first_lost`."""
+        return await self.inner.first_lost()
+
     async def head(self) -> int:
         """See `EventStore.head`."""
         return await self.inner.head()

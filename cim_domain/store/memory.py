@@ -68,6 +68,10 @@ class MemoryEvents:
         found = self._log[sequence - 1 : sequence] if sequence > 0 else ()
         return found[0].metadata.message_id if found else None
 
+    async def first_lost(self) -> int | None:
+        """See `EventStore.first_lost`: memory loses nothing."""
+        return None
+
     async def head(self) -> int:
         """See `EventStore.head`."""
         return len(self._log)

@@ -26,6 +26,9 @@ class Position:
     sequence: int
 
 
+CORRUPT_HISTORY = "corrupt_history"
+"""The code of the error for events that are lost or at odds with one another."""
+
 START = Position(0, 0)
 """Before the first event of an aggregate."""
 
@@ -103,14 +106,16 @@ class Log(Protocol):
         """The log from behind a sequence, and then on as it grows; never ends by itself.
 
         The first slice is empty: it says where the log's head is. While the server is away it
-        waits and goes on afterwards.
+        waits and goes on afterwards. No event is left out: at one that has been lost it raises
+        `Failed` (``corrupt_history``), whose details name the `sequence`.
         """
 
     async def event_at(self, sequence: int) -> str | None:
         """The id of the event at a place of the log; None where there is none.
 
         By it what was derived from a log is known to be of this one, which may have been brought
-        back from an older copy and have gone on in another way. Raises `Unavailable`.
+        back from an older copy and have gone on in another way. Raises `Unavailable`, and `Failed`
+        (``corrupt_history``) where the event has been lost.
         """
 
 
@@ -145,12 +150,18 @@ class EventStore(Log, Protocol):
         """The events of an aggregate that follow a position, in order and without a gap.
 
         Raises `Unavailable`, and `Failed`: ``another_log`` where the aggregate has fewer events
-        than the position says, ``corrupt_history`` where their versions do not follow one another.
+        than the position says, ``corrupt_history`` where their versions do not follow one another
+        or some have been lost.
         """
 
     def read(self, after: int = 0, until: int | None = None) -> AsyncGenerator[Slice, None]:
         """The log from behind a sequence up to another, which there is already, or to its end as it
-        is now. Raises `Unavailable`.
+        is now. Raises `Unavailable`, and `Failed` at an event that has been lost, as `follow` does.
+        """
+
+    async def first_lost(self) -> int | None:
+        """The sequence of the first event that is known to have been lost; None: the log is whole,
+        as far as is known. Raises `Unavailable`.
         """
 
     async def head(self) -> int:

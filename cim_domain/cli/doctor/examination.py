@@ -17,7 +17,7 @@ from cim_domain.nats.jetstream.dead_letters import dead_letter_stream
 from cim_domain.nats.jetstream.requirements import OLDEST, require_jetstream
 from cim_domain.nats.jetstream.streams import StreamDefinition, stream_config
 from cim_domain.processes.runner import CONSUMER
-from cim_domain.store.jetstream import event_stream, log_identity
+from cim_domain.store.jetstream import JetStreamEvents, event_stream, log_identity
 
 SKEW = 1.0
 """Seconds by which clocks may differ before it is worth a word."""
@@ -143,9 +143,18 @@ async def _log(link: Link, subjects: Subjects, replicas: int) -> list[Finding]:
         problem, _, advice = str(error).partition(". ")
         return [Finding(f"stream {subjects.event_stream}", "fail", problem, advice)]
     stream = await _stream(link, subjects, event_stream(subjects, replicas, identity))
+    text = f"is {identity.log_id}, in {identity.partitions} partitions"
+    lost = await JetStreamEvents(link, subjects).first_lost()
+    if lost is None:
+        return [stream, Finding("log", "ok", text)]
     return [
         stream,
-        Finding("log", "ok", f"is {identity.log_id}, in {identity.partitions} partitions"),
+        Finding(
+            "log",
+            "fail",
+            f"{text}; event {lost} is missing: the log is damaged",
+            "bring the log back from a backup; nothing behind that event is built into views",
+        ),
     ]
 
 

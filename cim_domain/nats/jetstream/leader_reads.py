@@ -19,6 +19,13 @@ async def newest_on(requests: Requests, stream: str, subject: str) -> StoredMess
     return await _get(requests, stream, {"last_by_subj": subject})
 
 
+async def next_on(
+    requests: Requests, stream: str, subject: str, start: int
+) -> StoredMessage | None:
+    """The first message of an exact subject from a sequence on. Raises as the others do."""
+    return await _get(requests, stream, {"seq": start, "next_by_subj": subject})
+
+
 async def message_at(requests: Requests, stream: str, sequence: int) -> StoredMessage | None:
     """The message at a place, unless it is no longer there. Raises `ApiError` and `NoAnswer`."""
     return await _get(requests, stream, {"seq": sequence})

@@ -28,7 +28,7 @@ class Broker(Part):
         """See `Part.checks`."""
         return {
             "connection": self._connection,
-            "stream": timed(self._stream),
+            "stream": self._stream,
             "storage": StorageLook(self._context.fullness, self._rooms, self._connections),
             "dead_letters": look_at_dead_letters(self._context.dead_letters),
         }
@@ -51,11 +51,20 @@ class Broker(Part):
     def _connections(self) -> int:
         return self._context.link.client.connections
 
-    async def _stream(self) -> Mapping[str, Any]:
+    async def _stream(self) -> Check:
         log = self._context.log
-        identity = await log.identity()
-        return {
-            "name": self._context.subjects.event_stream,
-            "log": identity.log_id,
-            "last_sequence": await log.head(),
-        }
+
+        async def ask() -> Mapping[str, Any]:
+            identity = await log.identity()
+            return {
+                "name": self._context.subjects.event_stream,
+                "log": identity.log_id,
+                "last_sequence": await log.head(),
+            }
+
+        check = await timed(ask)()
+        lost = await log.first_lost()
+        if lost is None:
+            return check
+        error = f"event {lost} is missing or cannot be read: the log is damaged"
+        return Check(HealthStatus.UNHEALTHY, {**check.facts, "lost": lost, "error": error})

@@ -15,8 +15,10 @@ from cim_domain.nats.jetstream.api import ApiError
 from cim_domain.nats.jetstream.patience import Later, Patience, retriable
 from cim_domain.nats.jetstream.reader import StreamMessage, follow_stream
 from cim_domain.store.checks import another_log
+from cim_domain.store.gapless import gapless
 from cim_domain.store.jetstream.appends import Appends
 from cim_domain.store.jetstream.histories import Histories
+from cim_domain.store.jetstream.holes import Holes
 from cim_domain.store.jetstream.known_log import KnownLog
 from cim_domain.store.jetstream.publications import limits_of
 from cim_domain.store.jetstream.stream import partitioned
@@ -43,6 +45,7 @@ class JetStreamEvents:
         self._stream = subjects.event_stream
         self._patience = patience or Patience()
         self._known = KnownLog(link, subjects, self._patience.answer)
+        self._holes = Holes(link.requests, self._stream, self._patience.answer)
         self._made: _Tools | None = None
 
     @property
@@ -65,6 +68,7 @@ class JetStreamEvents:
         histories = (await self._tools()).histories
         version, records = await self._read(lambda: histories.of(aggregate, aggregate_id, after))
         if version < after.version:
+            await self._read(partial(self._holes.require_none, 0, None))
             raise another_log(aggregate, aggregate_id, version, after)
         return records
 
@@ -80,19 +84,19 @@ class JetStreamEvents:
 
     async def follow(self, after: int = 0) -> AsyncGenerator[Slice, None]:
         """See `EventStore.follow`."""
-        following = follow_stream(self._link, self._stream, after, interrupted=self._known.doubt)
-        async with aclosing(following) as slices:
-            try:
-                async for part in slices:
-                    await self._still_known()
-                    records = tuple(self._delivered(message) for message in part.messages)
-                    if records:
-                        self._known.saw(
-                            records[-1].metadata.sequence, records[-1].metadata.message_id
-                        )
-                    yield Slice(records, part.head)
-            except ApiError as error:
-                raise retriable(error, self._stream) from error
+        async with (
+            aclosing(self._delivered(after)) as slices,
+            aclosing(gapless(slices, after, self._record_at)) as whole,
+        ):
+            async for part in whole:
+                if part.records:
+                    last = part.records[-1].metadata
+                    self._known.saw(last.sequence, last.message_id)
+                yield part
+
+    async def first_lost(self) -> int | None:
+        """See `EventStore.first_lost`."""
+        return await self._read(self._holes.first)
 
     async def event_at(self, sequence: int) -> str | None:
         """See `Log.event_at`: as any replica has it, or the leader where that one has none."""
@@ -123,7 +127,7 @@ class JetStreamEvents:
     async def _tools(self) -> _Tools:
         if self._made is None:
             subjects = partitioned(self._subjects, await self.identity())
-            histories = Histories(self._link, subjects, self._patience.answer)
+            histories = Histories(self._link, subjects, self._patience.answer, self._holes)
             appends = Appends(self._link, subjects, histories, self._patience, self._known)
             self._made = _Tools(histories, appends)
         return self._made
@@ -141,7 +145,22 @@ class JetStreamEvents:
 
         return await self._patience.retried(self._stream, checked)
 
-    def _delivered(self, delivered: StreamMessage) -> EventRecord:
+    async def _delivered(self, after: int) -> AsyncGenerator[Slice, None]:
+        """What the server sends of the log, which may have gaps."""
+        following = follow_stream(self._link, self._stream, after, interrupted=self._known.doubt)
+        async with aclosing(following) as slices:
+            try:
+                async for part in slices:
+                    await self._still_known()
+                    yield Slice(tuple(map(self._record, part.messages)), part.head)
+            except ApiError as error:
+                raise retriable(error, self._stream) from error
+
+    async def _record_at(self, sequence: int) -> EventRecord | None:
+        histories = (await self._tools()).histories
+        return await self._read(partial(histories.record_at, sequence))
+
+    def _record(self, delivered: StreamMessage) -> EventRecord:
         message = delivered.message
         return read_event(
             message.subject,

@@ -17,10 +17,11 @@ from cim_domain.model.subjects import Subjects
 from cim_domain.nats.connection.link import Link
 from cim_domain.nats.jetstream.api import call
 from cim_domain.nats.jetstream.direct import StoredMessage, get_range, take_by_subject
-from cim_domain.nats.jetstream.leader_reads import message_at, newest_on
+from cim_domain.nats.jetstream.leader_reads import newest_on, next_on
 from cim_domain.nats.jetstream.patience import Later
+from cim_domain.store.jetstream.holes import Holes
 from cim_domain.store.jetstream.publications import BATCH_COMMIT, BATCH_ID
-from cim_domain.store.port import Position
+from cim_domain.store.port import CORRUPT_HISTORY, Position
 from cim_domain.wire.codec import read_event
 
 RANGE = 1000
@@ -43,6 +44,7 @@ class Histories:
     _link: Link
     _subjects: Subjects
     _answer: float
+    _holes: Holes
 
     async def of(
         self, aggregate: str, aggregate_id: str, after: Position
@@ -72,15 +74,16 @@ class Histories:
                 for subject, number in counts.items()
             )
         )
-        records = _complete(
-            [found[sequence][0] for sequence in sorted(found)],
-            after.version,
-            version,
-            f"{aggregate} {aggregate_id}",
-        )
+        records = [found[sequence][0] for sequence in sorted(found)]
+        name = f"{aggregate} {aggregate_id}"
+        try:
+            records = _complete(records, after.version, version, name)
+        except Later:
+            await self._require_not_lost(records, after, tuple(counts), name)
+            raise
         newest = found[records[-1].metadata.sequence][1]
         await self._require_whole_commit(newest, aggregate, aggregate_id)
-        return version, records
+        return version, tuple(records)
 
     async def last(self, aggregate: str, aggregate_id: str) -> int:
         """The sequence of an aggregate's last event, as the leader knows it; 0 for none."""
@@ -100,8 +103,13 @@ class Histories:
             self._link.requests, stream, start=sequence, limit=1, timeout=self._answer
         )
         stored = found[0] if found and found[0].sequence == sequence else None
-        stored = stored or await message_at(self._link.requests, stream, sequence)
+        stored = stored or await self._holes.at(sequence)
         return self.record(stored).metadata.message_id if stored else None
+
+    async def record_at(self, sequence: int) -> EventRecord | None:
+        """The event at a place of the log, as the leader has it; None: it does not go that far."""
+        found = await self._holes.at(sequence)
+        return self.record(found) if found else None
 
     async def _require_whole_commit(
         self, newest: StoredMessage, aggregate: str, aggregate_id: str
@@ -119,6 +127,30 @@ class Histories:
         own = self._subjects.journal_of(aggregate, aggregate_id).removesuffix("*")
         if same and following[0].subject.startswith(own):
             raise Later("a commit to the aggregate is under way", code="busy")
+
+    async def _require_not_lost(
+        self, records: Sequence[EventRecord], after: Position, subjects: Sequence[str], name: str
+    ) -> None:
+        """Raise `Failed` unless the leader has the first event that is missing among these."""
+        due, sequence, following = after.version + 1, after.sequence, None
+        for record in records:
+            if record.metadata.aggregate_version != due:
+                following = record.metadata.sequence
+                break
+            due, sequence = due + 1, record.metadata.sequence
+        stream = self._subjects.event_stream
+        candidates = await asyncio.gather(
+            *(next_on(self._link.requests, stream, one, sequence + 1) for one in subjects)
+        )
+        there = [self.record(one).metadata.aggregate_version for one in candidates if one]
+        if due in there:
+            return
+        await self._holes.require_none(sequence, following)
+        raise Failed(
+            f"the history of {name} is damaged: its version {due}, behind event {sequence} of the"
+            f" log {stream}, is missing or cannot be read",
+            code=CORRUPT_HISTORY,
+        )
 
     async def _counts(self, pattern: str) -> dict[str, int]:
         state = await self.state(pattern)
@@ -172,9 +204,15 @@ class Histories:
             limit=min(RANGE, head - start + 1),
             timeout=self._answer,
         )
-        if not messages or messages[0].sequence != start:
+        if messages and messages[-1].sequence == start + len(messages) - 1:
+            return messages
+        whole = [one for place, one in enumerate(messages, start) if one.sequence == place]
+        if not whole:
+            # Of a replica that is behind, or that has lost what its leader has.
+            whole = [one for one in [await self._holes.at(start)] if one is not None]
+        if not whole:
             raise Later("a replica is behind", code="behind")
-        return messages
+        return whole
 
     def record(self, message: StoredMessage) -> EventRecord:
         """A stored message as an event."""
@@ -185,7 +223,7 @@ class Histories:
 
 def _complete(
     records: Sequence[EventRecord], after: int, version: int, name: str
-) -> tuple[EventRecord, ...]:
+) -> list[EventRecord]:
     """The records, if they are the versions that follow `after`, up to `version` at least.
 
     Raises `Later` where some are missing, as on a replica that is behind, and `Failed` where there
@@ -194,11 +232,11 @@ def _complete(
     found = [record for record in records if record.metadata.aggregate_version <= version]
     versions = [record.metadata.aggregate_version for record in found]
     if versions == list(range(after + 1, version + 1)):
-        return tuple(found)
+        return found
     if len(found) < version - after:
         raise Later("a replica is behind", code="behind")
     raise Failed(
         f"the history of {name} is damaged: its events have the versions {versions[:20]}"
         f" where {after + 1} to {version} are due",
-        code="corrupt_history",
+        code=CORRUPT_HISTORY,
     )

@@ -97,7 +97,8 @@ class KnownLog:
             return False
         stream = self._subjects.event_stream
         found = await message_at(self._link.requests, stream, seen.sequence)
-        return found is not None and seen.event_id in self._event_ids(found)
+        # An older copy that goes that far has another event there; this log has lost its own.
+        return found is None or seen.event_id in self._event_ids(found)
 
     def _event_ids(self, found: StoredMessage) -> tuple[str | None, str]:
         """As whoever wrote it has it, and as it is read, which differs for a foreign one."""

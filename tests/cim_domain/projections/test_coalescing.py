@@ -79,9 +79,10 @@ async def test_the_last_records_come_before_the_end() -> None:
         assert [places(one) async for one in larger] == [[1, 2]]
 
 
-async def test_what_goes_wrong_is_raised() -> None:
+async def test_what_goes_wrong_is_raised_behind_what_came_before() -> None:
     source = Source(part(1, 2, 9), Unavailable("away"))
     async with aclosing(source.slices()) as slices, aclosing(coalesced(slices)) as larger:
+        assert [one.metadata.sequence for one in (await anext(larger)).records] == [1, 2]
         with pytest.raises(Unavailable, match="away"):
             await anext(larger)
 
