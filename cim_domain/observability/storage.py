@@ -38,6 +38,7 @@ class StorageLook:
         self._forget_if_changed(found)
         tight = [room for room in found if room.nearly_full]
         said = [self._log.full.message] if self._log.full else []
+        said += [why] if (why := self._log.no_room()) else []
         said += [f"{room}: little or nothing is left" for room in tight]
         facts: dict[str, Any] = {
             f"{room.of}_{room.unit}".replace(" ", "_").lower(): room.used for room in found

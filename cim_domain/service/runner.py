@@ -11,6 +11,7 @@ import logging
 import signal
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import AsyncExitStack, contextmanager
+from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
@@ -80,7 +81,7 @@ async def run_service(
 
     with _on_signals(lambda name: end(ENDED, f"{name}: finishing what is in flight")):
         async with AsyncExitStack() as stack:
-            url, looks = None, {}
+            url, looks, no_room = None, {}, _not_known
             if "urls" not in nats.model_fields_set:
                 options = server or ServerOptions(data_directory=nats.data_directory)
                 embedded = EmbeddedServer(options, _when_dead(end))
@@ -89,8 +90,16 @@ async def run_service(
                 stack.push_async_callback(embedded.stop)
                 logger.info("nats-server %s is at %s", embedded.version, embedded.url)
                 url, looks = embedded.url, {"server": _look_at(embedded)}
+                no_room = partial(getattr, embedded.disk, "no_room")
             service = Service(
-                domain, nats, settings, url=url, looks=looks, observer=observer, adapters=adapters
+                domain,
+                nats,
+                settings,
+                url=url,
+                looks=looks,
+                no_room=no_room,
+                observer=observer,
+                adapters=adapters,
             )
             if not await _started(service.start(), ending):
                 return ending.result()
@@ -135,6 +144,11 @@ def _on_signals(act: Callable[[str], None]) -> Iterator[None]:
             loop.remove_signal_handler(one)
 
 
+def _not_known() -> str | None:
+    """Of a server that is not ours nobody knows how much room it has, before it says so."""
+    return None
+
+
 def _when_dead(end: Callable[[int, str], None]) -> Callable[[ServerStatus], None]:
     def changed(status: ServerStatus) -> None:
         if status.state == "dead":
@@ -152,8 +166,11 @@ def _look_at(server: EmbeddedServer) -> HealthCheck:
             "state": status.state,
             "version": server.version,
             "restarts": status.restarts,
+            "disk_free": server.disk.free,
         }
         if status.state == "running":
+            if why := server.disk.no_room or server.disk.little:
+                return Check(HealthStatus.DEGRADED, {**facts, "reason": why})
             return Check(HealthStatus.HEALTHY, facts)
         worse = HealthStatus.UNHEALTHY if status.state == "dead" else HealthStatus.DEGRADED
         return Check(worse, {**facts, "reason": status.reason})

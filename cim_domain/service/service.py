@@ -9,7 +9,7 @@ a service share the requests between them.
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from importlib.metadata import version as version_of
 from typing import Any, Self
@@ -59,10 +59,14 @@ class Service:
         *,
         url: str | None = None,
         looks: Mapping[str, HealthCheck] | None = None,
+        no_room: Callable[[], str | None] = lambda: None,
         observer: Observer | None = None,
         adapters: Adapters | None = None,
     ) -> None:
         """`url` takes the place of the settings' own; `looks` are further checks of health.
+
+        `no_room` says why no event is to be stored now, as where the server's disk is known to be
+        full; None where there is room.
 
         `observer` is told what the service does; what it raises does no harm. `adapters` say where
         events and views are kept.
@@ -76,6 +80,7 @@ class Service:
         self._settings = settings or ServiceSettings()
         self._url = url
         self._more_looks = looks or {}
+        self._no_room = no_room
         self._observer = GuardedObserver(observer) if observer else NoObserver()
         self._adapters = adapters or Adapters()
         self._stack = AsyncExitStack()
@@ -153,7 +158,9 @@ class Service:
             observer=self._observer,
             link=link,
             log_identity=identity,
-            fullness=FullnessNoted(self._adapters.events(link, subjects, self._settings)),
+            fullness=FullnessNoted(
+                self._adapters.events(link, subjects, self._settings), self._no_room
+            ),
             dead_letters=ObservedDeadLetters(StreamDeadLetters(link, stream, root), self._observer),
         )
 

@@ -41,6 +41,8 @@ class ServerOptions:
     """Whether what is acknowledged is on disk, not only with the operating system."""
     max_payload: int = 1024 * 1024
     """Bytes of one message, headers included."""
+    reserve: int = 16 * 1024 * 1024
+    """Bytes of the disk that are left free: with fewer, nothing more is stored."""
     extra_config: str = field(default="", repr=False)
     """Appended to the configuration: authorization, TLS, cluster. A key that is there already
     is replaced as a whole; paths of `include` start at the data directory. May hold secrets: the

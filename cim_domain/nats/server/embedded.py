@@ -24,6 +24,7 @@ from cim_domain.errors import ConfigurationError
 from cim_domain.nats.server.binary import server_binary, server_version
 from cim_domain.nats.server.config import RestartPolicy, ServerOptions, render_config
 from cim_domain.nats.server.directory import DataDirectory, ServerState, find_url
+from cim_domain.nats.server.disk import Disk
 from cim_domain.nats.server.ports import candidate_ports, is_taken
 from cim_domain.nats.server.process import describe_exit, end, end_orphan, launch
 
@@ -39,6 +40,9 @@ __all__ = [
 logger = logging.getLogger(__name__)
 
 _POLL = 0.01
+
+_LOOK_AT_DISK_EVERY = 0.5
+"""Seconds."""
 
 Liveness = Literal["stopped", "starting", "running", "restarting", "dead"]
 
@@ -64,11 +68,13 @@ class EmbeddedServer:
         self._options = options
         self._on_change = on_change
         self._directory = DataDirectory(options.data_directory)
+        self.disk = Disk(self._directory, options.reserve)
         self._binary = options.binary or Path("nats-server")
         self._version = ""
         self._url = ""
         self._process: Process | None = None
         self._supervision: asyncio.Task[None] | None = None
+        self._watch: asyncio.Task[None] | None = None
         self._status = ServerStatus("stopped")
 
     @property
@@ -123,6 +129,7 @@ class EmbeddedServer:
             raise
         self._change(ServerStatus("running"))
         self._supervision = asyncio.create_task(self._supervise(), name="embedded nats-server")
+        self._watch = asyncio.create_task(self._watch_disk(), name="its disk")
         return self._url
 
     async def stop(self) -> None:
@@ -131,8 +138,10 @@ class EmbeddedServer:
         if supervision is None:
             return
         try:
-            supervision.cancel()
-            await asyncio.wait((supervision,))
+            ending = [one for one in (supervision, self._watch) if one is not None]
+            for one in ending:
+                one.cancel()
+            await asyncio.wait(ending)
         finally:
             try:
                 await self._end_process()
@@ -165,6 +174,7 @@ class EmbeddedServer:
         directory = self._directory
         try:
             directory.forget_listening()
+            self.disk.started()
             directory.write(directory.config, render_config(self._options, directory, port))
             log_start = directory.log_size()
             self._process = await self._launch()
@@ -207,6 +217,20 @@ class EmbeddedServer:
         process, self._process = self._process, None
         if process is not None and not await end(process, self._options.stop_timeout):
             logger.warning("nats-server, pid %d, did not stop and was killed", process.pid)
+
+    async def _watch_disk(self) -> None:
+        """End a server that could not write once there is room, so that it is started again."""
+        while True:
+            await asyncio.sleep(_LOOK_AT_DISK_EVERY)
+            try:
+                renew = self.disk.look()
+            except OSError as error:
+                logger.warning("the disk of the embedded server cannot be looked at: %s", error)
+                continue
+            process = self._process
+            if renew and process is not None and self._status.state == "running":
+                logger.warning("nats-server could not write and there is room now: it is renewed")
+                await end(process, self._options.stop_timeout)
 
     async def _supervise(self) -> None:
         """Start the server again whenever it dies, until that happens too often."""

@@ -8,17 +8,21 @@ from time import perf_counter
 from typing import Any
 from uuid import uuid4
 
+import attrs
 import pytest
-from attrs import frozen
 
 from cim_domain.client.client import DomainClient
-from cim_domain.errors import RequestError
+from cim_domain.errors import RequestError, Unavailable
 from cim_domain.model.subjects import Subjects
 from cim_domain.nats.config.settings import load_settings
 from cim_domain.nats.connection.link import Link
 from cim_domain.nats.jetstream.api import call
 from cim_domain.nats.server.embedded import EmbeddedServer
 from cim_domain.service.service import Service
+from cim_domain.store.fullness import FullnessNoted
+from cim_domain.store.jetstream import JetStreamEvents, Patience
+from cim_domain.testing.records import commit
+from cim_domain.testing.server import frozen
 from tests.cim_domain.service.servers import asked, reconfigure, server_with, sums_on
 
 S = Subjects("sums")
@@ -33,7 +37,7 @@ no_auth_user: a
 """
 
 
-@frozen
+@attrs.frozen
 class Bench:
     server: EmbeddedServer
     service: Service
@@ -179,3 +183,17 @@ async def test_a_refusal_that_cannot_be_kept_is_told_as_such(tmp_path: Path) -> 
             if reply["status"] == "failed":
                 break
         assert reply["error"]["code"] == "log_full"
+
+
+async def test_a_server_that_does_not_answer_who_stores_is_taken_note_of(tmp_path: Path) -> None:
+    """As one with a full disk does not; health looks at this."""
+    async with bench_with(tmp_path) as bench:
+        events = JetStreamEvents(bench.link, S, Patience(answer=0.2, budget=0.5))
+        log = FullnessNoted(events)
+        one = commit(str(uuid4()), aggregate="tally")
+        await events.identity()
+        with frozen(bench.server), pytest.raises(Unavailable) as caught:
+            await log.append([one])
+        assert log.full is caught.value
+        await log.append([one])
+        assert log.full is None
