@@ -5,6 +5,7 @@ Both are about the commands of every domain, and the service answers them itself
 that a command is of, there is no such command.
 """
 
+import asyncio
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -46,14 +47,28 @@ class Tracker:
         self._requests = link.requests
         self._subjects = subjects
         self._standings = standings
+        self._asked: dict[tuple[str, str | None, int | None], asyncio.Task[dict[str, Any]]] = {}
 
     async def status(self, query: GetCommandStatus, organization_id: str | None) -> dict[str, Any]:
-        """See `CommandStatus.as_dict`. Raises `NotFound`, `Unavailable` and `ApiError`."""
-        command_id = str(query.command_id)
+        """See `CommandStatus.as_dict`. Raises `NotFound`, `Unavailable` and `ApiError`.
+
+        Those who ask the same while it is being looked up get the same answer.
+        """
+        asked = (str(query.command_id), organization_id, query.sequence)
+        looking = self._asked.get(asked)
+        if looking is None:
+            looking = self._asked[asked] = asyncio.create_task(self._status(*asked))
+            looking.add_done_callback(lambda _: self._asked.pop(asked))
+        # Not ended by the one who gives up first.
+        return await asyncio.shield(looking)
+
+    async def _status(
+        self, command_id: str, organization_id: str | None, sequence: int | None
+    ) -> dict[str, Any]:
         standing = (
             await self._standings.get(command_id, organization_id)
             or await self._scheduled(command_id, organization_id)
-            or await self._waiting(command_id, organization_id, query.sequence)
+            or await self._waiting(command_id, organization_id, sequence)
             # Between the two looks it may have become due, and done.
             or await self._standings.get(command_id, organization_id)
         )

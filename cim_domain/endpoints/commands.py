@@ -26,6 +26,7 @@ from cim_domain.model.subjects import Subjects
 from cim_domain.nats.connection.lazy_headers import combined
 from cim_domain.nats.services.responder import Request, Response
 from cim_domain.observability.observer import NoObserver, Observer
+from cim_domain.store.fullness import FULL
 from cim_domain.wire.codec import COMMAND_ID, EXPECTED_VERSION, error_headers, whole_number
 from cim_domain.wire.outcome import Outcome
 
@@ -135,7 +136,8 @@ class CommandHandler:
         try:
             await self._dead_letters.put(letter)
         except RequestError as away:
-            logger.error("it could not be put among the dead letters: %s", away.message)  # noqa: TRY400
+            level = logging.DEBUG if away.code == FULL else logging.ERROR
+            logger.log(level, "it could not be put among the dead letters: %s", away.message)
 
 
 def _response(outcome: Outcome, room: int | None = None) -> Response:

@@ -23,6 +23,12 @@ from cim_domain.wire.codec import MIN_SEQUENCE, SEQUENCE, error_headers, whole_n
 
 logger = logging.getLogger("cim_domain.queries")
 
+OWN_LIMIT = 250
+"""So many of the service's own queries are worked on at a time; past it the answer is `busy`."""
+
+OWN_AT_ONCE = 8
+"""So many of them ask the server at a time: each asks it several times, and others want it, too."""
+
 
 @frozen
 class Reply:
@@ -88,6 +94,8 @@ class Answerer:
         self._patience = patience
         self._observer = observer or NoObserver()
         self._in_flight = 0
+        self._own_in_flight = 0
+        self._own_turns = asyncio.Semaphore(OWN_AT_ONCE)
 
     @property
     def in_flight(self) -> int:
@@ -126,10 +134,7 @@ class Answerer:
 
     async def _answer(self, message_type: str, headers: Mapping[str, str], data: bytes) -> Reply:
         if own := self._own.get(message_type):
-            # What it is answered from is no view, but a header is read all the same.
-            whole_number(headers, MIN_SEQUENCE)
-            asked = read_message(own.query, data or b"{}")
-            return Reply(orjson.dumps(await own.answer(asked, organization(headers))), {})
+            return await self._answer_own(own, headers, data)
         found = self._domain.queries.get(message_type)
         if found is None:
             raise NotFound(
@@ -150,6 +155,20 @@ class Answerer:
             reading = await runner.reading(organization_id, min_sequence, self._wait)
             answered = await answer.ask(query, reading.views)
         return Reply(answered, {SEQUENCE: str(reading.sequence)})
+
+    async def _answer_own(self, own: OwnQuery, headers: Mapping[str, str], data: bytes) -> Reply:
+        if self._own_in_flight >= OWN_LIMIT:
+            raise Busy(f"{self._own_in_flight} such queries are in flight; ask again later")
+        self._own_in_flight += 1
+        try:
+            # What it is answered from is no view, but a header is read all the same.
+            whole_number(headers, MIN_SEQUENCE)
+            asked = read_message(own.query, data or b"{}")
+            async with self._own_turns:
+                answered = await own.answer(asked, organization(headers))
+            return Reply(orjson.dumps(answered), {})
+        finally:
+            self._own_in_flight -= 1
 
 
 class QueryHandler:

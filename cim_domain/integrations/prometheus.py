@@ -51,6 +51,12 @@ class PrometheusObserver:
         self._letters = self._counter(
             "cim_domain_dead_letters", "Messages put among the dead letters.", "consumer", "code"
         )
+        self._refused_letters = self._counter(
+            "cim_domain_dead_letters_refused",
+            "Messages for which there was no room among the dead letters.",
+            "consumer",
+            "code",
+        )
         self._position = self._gauge(
             "cim_domain_projection_position", "The last event of the log that was taken in."
         )
@@ -85,6 +91,11 @@ class PrometheusObserver:
     def dead_letter(self, letter: DeadLetter) -> None:
         """See `Observer`."""
         self._letters.labels(self._domain, letter.consumer, self._code(letter.code)).inc()
+
+    def dead_letter_refused(self, letter: DeadLetter) -> None:
+        """See `Observer`."""
+        code = self._code(letter.code)
+        self._refused_letters.labels(self._domain, letter.consumer, code).inc()
 
     @contextmanager
     def served(self, port: int, host: str = "127.0.0.1") -> Iterator[int]:

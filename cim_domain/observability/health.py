@@ -151,13 +151,16 @@ def look_at_projection(
     return look
 
 
-def look_at_dead_letters(letters: DeadLetters) -> HealthCheck:
-    """How many dead letters wait for somebody to look at them."""
+def look_at_dead_letters(letters: DeadLetters, refused: Callable[[], int]) -> HealthCheck:
+    """How many dead letters wait for somebody to look at them, and for how many had no room."""
 
     async def look() -> Check:
-        count = await letters.count()
-        status = HealthStatus.DEGRADED if count else HealthStatus.HEALTHY
-        return Check(status, {"count": count})
+        count, over = await letters.count(), refused()
+        facts: dict[str, Any] = {"count": count, "refused": over}
+        if over:
+            facts["error"] = f"there was no room for {over} dead letters since the start"
+        status = HealthStatus.DEGRADED if count or over else HealthStatus.HEALTHY
+        return Check(status, facts)
 
     return look
 

@@ -13,7 +13,9 @@ from attrs import define, field
 
 from cim_domain.commands.decisions import CommandRequest
 from cim_domain.dead_letters import DeadLetter, DeadLetters
+from cim_domain.errors import Unavailable
 from cim_domain.projections.status import ProjectionStatus
+from cim_domain.store.fullness import FULL
 from cim_domain.wire.outcome import Outcome
 
 logger = logging.getLogger("cim_domain.observability.observer")
@@ -37,6 +39,9 @@ class Observer(Protocol):
     def dead_letter(self, letter: DeadLetter) -> None:
         """A message that could not be handled was put among the dead letters."""
 
+    def dead_letter_refused(self, letter: DeadLetter) -> None:
+        """There was no room for it there."""
+
 
 class NoObserver:
     """An `Observer` to whom it is all the same."""
@@ -51,6 +56,9 @@ class NoObserver:
         """See `Observer`."""
 
     def dead_letter(self, letter: DeadLetter) -> None:
+        """See `Observer`."""
+
+    def dead_letter_refused(self, letter: DeadLetter) -> None:
         """See `Observer`."""
 
 
@@ -77,6 +85,10 @@ class GuardedObserver:
         """See `Observer`."""
         self._tell(lambda: self._inner.dead_letter(letter))
 
+    def dead_letter_refused(self, letter: DeadLetter) -> None:
+        """See `Observer`."""
+        self._tell(lambda: self._inner.dead_letter_refused(letter))
+
     def _tell(self, tell: Callable[[], None]) -> None:
         try:
             tell()
@@ -88,14 +100,26 @@ class GuardedObserver:
 
 @define(eq=False)
 class ObservedDeadLetters:
-    """`DeadLetters` that tell of each letter once it is kept."""
+    """`DeadLetters` that tell of each letter once it is kept, or when there is no room for it."""
 
     _inner: DeadLetters
     _observer: Observer
+    refused: int = field(default=0, init=False)
+    """How often there was no room for one."""
 
     async def put(self, letter: DeadLetter) -> None:
         """See `DeadLetters.put`."""
-        await self._inner.put(letter)
+        try:
+            await self._inner.put(letter)
+        except Unavailable as error:
+            if error.code == FULL:
+                level = logging.DEBUG if self.refused else logging.ERROR
+                logger.log(
+                    level, "dead letters find no room and are counted only: %s", error.message
+                )
+                self.refused += 1
+                self._observer.dead_letter_refused(letter)
+            raise
         self._observer.dead_letter(letter)
 
     async def count(self) -> int:

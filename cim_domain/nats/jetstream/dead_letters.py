@@ -48,6 +48,13 @@ _REASON_LENGTH = 500
 _CUT_ROOM = len(CUT) + len(": 1234567890\r\n")
 
 
+KEPT = 1000
+"""So many letters of each consumer are kept: what nobody looks at must not fill the disk."""
+
+KEPT_DAYS = 90
+"""So long."""
+
+
 def dead_letter_stream(name: str, subject: str, replicas: int = 1) -> StreamDefinition:
     """The stream that holds the dead letters published below `subject`, such as ``nix.dlq.>``."""
     return StreamDefinition(
@@ -58,6 +65,9 @@ def dead_letter_stream(name: str, subject: str, replicas: int = 1) -> StreamDefi
             "retention": "limits",
             "num_replicas": replicas,
             "discard": "new",
+            "discard_new_per_subject": True,
+            "max_msgs_per_subject": KEPT,
+            "max_age": KEPT_DAYS * 86_400 * 1_000_000_000,
             "duplicate_window": 120 * 1_000_000_000,
             "allow_direct": True,
         },

@@ -9,6 +9,11 @@ from attrs import field, frozen
 from cim_domain.nats.server.directory import DataDirectory
 from cim_domain.nats.server.ports import HOST
 
+_MAX_PENDING = 256 * 1024 * 1024
+"""Bytes that may wait for a client before the server hangs up on it: as many as a crowd of large
+requests has, most of which the service turns away once it has read them.
+"""
+
 
 @frozen(kw_only=True)
 class RestartPolicy:
@@ -65,6 +70,7 @@ server_name: "{_server_name(directory)}"
 host: "{HOST}"
 port: {port}
 max_payload: {options.max_payload}
+max_pending: {_MAX_PENDING}
 log_file: {_quote(directory.log)}
 logfile_size_limit: 10MB
 logfile_max_num: 4

@@ -27,6 +27,20 @@ logger = logging.getLogger("cim_domain.nats")
 HELD = 64 * 1024 * 1024
 """Bytes of requests that a responder has in hand at most; what comes beyond is `busy` at once."""
 
+_CROWD = 4 * 1024 * 1024
+"""Bytes of requests in hand, with which a large one is begun only when no more come: a server
+hangs up on who does not read what it has for him, some 64 MiB, and handling keeps from reading.
+"""
+
+_LARGE = 64 * 1024
+"""Bytes."""
+
+_CALM = 0.002
+"""Seconds in which nothing comes."""
+
+_PATIENCE = 0.1
+"""Seconds after which one is begun all the same."""
+
 _OVERHEAD = 8 * 1024
 """Bytes, about, that a request in hand takes beside its payload and headers."""
 
@@ -104,6 +118,7 @@ class Responder:
         self._tasks: set[asyncio.Task[None]] = set()
         self._room = held
         self._held = 0
+        self._beginning = asyncio.Lock()
         self._dropped = 0
         self._told = -_SILENCE
 
@@ -128,7 +143,10 @@ class Responder:
             self._turn_away(message)
             return
         self._held += size
-        task = asyncio.create_task(self._respond(message))
+        crowded = size >= _LARGE and self._held > _CROWD
+        task = asyncio.create_task(
+            self._respond_in_calm(message) if crowded else self._respond(message)
+        )
         self._tasks.add(task)
 
         def done(task: asyncio.Task[None]) -> None:
@@ -150,6 +168,16 @@ class Responder:
             logger.error("no room: %d on %s without a reply dropped", self._dropped, self.name)
             self._told = now
             self._dropped = 0
+
+    async def _respond_in_calm(self, message: Msg) -> None:
+        """Respond once nothing more comes, or has come for long: reading goes first."""
+        clock = asyncio.get_running_loop().time
+        async with self._beginning:
+            end, before = clock() + _PATIENCE, -1
+            while clock() < end and before != (now := self._link.client.stats["in_bytes"]):
+                before = now
+                await asyncio.sleep(_CALM)
+        await self._respond(message)
 
     async def _respond(self, message: Msg) -> None:
         started = perf_counter_ns()

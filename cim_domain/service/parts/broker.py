@@ -1,6 +1,7 @@
 """The connection, the log's stream, and the dead letters: what all other parts stand on."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from attrs import frozen
@@ -30,7 +31,9 @@ class Broker(Part):
             "connection": self._connection,
             "stream": self._stream,
             "storage": StorageLook(self._context.fullness, self._rooms, self._connections),
-            "dead_letters": look_at_dead_letters(self._context.dead_letters),
+            "dead_letters": look_at_dead_letters(
+                self._context.dead_letters, partial(getattr, self._context.dead_letters, "refused")
+            ),
         }
 
     async def _connection(self) -> Check:

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 
 from attrs import frozen
 
-from cim_domain.dead_letters import DeadLetters
 from cim_domain.endpoints.replay_routing import Replay
 from cim_domain.model.domain import Domain
 from cim_domain.model.metadata import Clock
@@ -13,7 +12,7 @@ from cim_domain.nats.config.settings import NatsSettings
 from cim_domain.nats.connection.link import Link
 from cim_domain.nats.jetstream.subscriber import Retries
 from cim_domain.observability.health import HealthCheck
-from cim_domain.observability.observer import Observer
+from cim_domain.observability.observer import ObservedDeadLetters, Observer
 from cim_domain.service.adapters import Adapters
 from cim_domain.service.settings import ServiceSettings
 from cim_domain.store.fullness import FullnessNoted
@@ -34,7 +33,7 @@ class Context:
     log_identity: LogIdentity
     fullness: FullnessNoted
     """The log, which knows whether it was full."""
-    dead_letters: DeadLetters
+    dead_letters: ObservedDeadLetters
 
     @property
     def log(self) -> EventStore:

@@ -1,21 +1,23 @@
 """Dead letters hold what could not be handled and why, whatever it was."""
 
+import asyncio
 from typing import Any
 
 import pytest
 
 from cim_domain.dead_letters import DeadLetter
-from cim_domain.errors import Failed
+from cim_domain.errors import Failed, Unavailable
 from cim_domain.model.subjects import Subjects
 from cim_domain.nats.config.settings import load_settings
 from cim_domain.nats.connection.limits import header_block_size
 from cim_domain.nats.connection.link import Link
 from cim_domain.nats.connection.requests import NoAnswer
 from cim_domain.nats.jetstream.api import ApiError, call
-from cim_domain.nats.jetstream.dead_letters import StreamDeadLetters, dead_letter_stream
+from cim_domain.nats.jetstream.dead_letters import KEPT, StreamDeadLetters, dead_letter_stream
 from cim_domain.nats.jetstream.direct import StoredMessage
 from cim_domain.nats.jetstream.leader_reads import message_at
 from cim_domain.nats.jetstream.streams import ensure_stream
+from cim_domain.observability.observer import NoObserver, ObservedDeadLetters
 from cim_domain.testing.server import throwaway_server
 
 
@@ -256,3 +258,17 @@ async def test_a_full_stream_says_so(link: Link, subjects: Subjects) -> None:
 def test_a_letter_about_an_error_takes_its_code_and_message() -> None:
     found = DeadLetter.about(Failed("no", code="gave_up"), consumer="c", subject="s", data=b"d")
     assert (found.code, found.reason, found.sequence, found.deliveries) == ("gave_up", "no", 0, 1)
+
+
+async def test_so_many_of_a_consumer_are_kept_and_beyond_that_they_are_counted(
+    link: Link, subjects: Subjects, letters: StreamDeadLetters
+) -> None:
+    observed = ObservedDeadLetters(letters, NoObserver())
+    flood = [letter(consumer="commands", sequence=0, data=b"%d" % one) for one in range(KEPT)]
+    await asyncio.gather(*map(observed.put, flood))
+    with pytest.raises(Unavailable) as caught:
+        await observed.put(letter(consumer="commands", sequence=0))
+    assert caught.value.code == "log_full"
+    assert (await observed.count(), observed.refused) == (KEPT, 1)
+    await observed.put(letter(consumer="process.builder"))
+    assert await observed.count() == KEPT + 1
