@@ -1,21 +1,28 @@
 """What led to what: the commands and events of one correlation as a tree.
 
 The log holds events, each with the id of the command that it came of. A command that a process
-sent is found below the event that the process reacted to, because its id is derived from it.
+sent is found below the event that the process reacted to, because its id is derived from it. So is
+one that was rejected, as long as it is known what came of it.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing
 
 from attrs import frozen
 
+from cim_domain.errors import RequestError
 from cim_domain.identity import derived_id
 from cim_domain.model.records import EventRecord
 from cim_domain.store.port import EventStore
 
 REACTIONS = 32
 """So many commands that one process may send on one event are looked for."""
+
+NONE_REJECTED: Mapping[str, RequestError] = {}
+
+Rejection = Callable[[str, str | None], Awaitable[RequestError | None]]
+"""Why a command, by its id and organization, was rejected; None: that is not known of it."""
 
 
 @frozen
@@ -28,21 +35,29 @@ class CausedEvent:
 
 @frozen
 class CausingCommand:
-    """A command, and the events that it led to. `process` sent it; None: a client did."""
+    """A command, and the events that it led to. `process` sent it; None: a client did.
+
+    `error` says why it was rejected, and there are no events then.
+    """
 
     command_id: str
     process: str | None
     events: tuple[CausedEvent, ...]
+    error: RequestError | None = None
 
 
 def causation(
-    records: Sequence[EventRecord], processes: Iterable[str] = ()
+    records: Sequence[EventRecord],
+    processes: Iterable[str] = (),
+    rejected: Mapping[str, RequestError] = NONE_REJECTED,
 ) -> tuple[CausingCommand, ...]:
     """The commands at the root of these events, which are in the order of the log.
 
-    `processes` are the names of those that may have reacted to them.
+    `processes` are the names of those that may have reacted to them; `rejected` are commands of
+    theirs without events, see `rejections`.
     """
     commands = dict.fromkeys(record.metadata.causation_id for record in records)
+    commands |= dict.fromkeys(rejected)
     sent = dict(_reactions(records, commands, tuple(processes)))
     caused: dict[str, list[str]] = defaultdict(list)
     for command in commands:
@@ -52,14 +67,39 @@ def causation(
     events: dict[str, list[CausedEvent]] = defaultdict(list)
     for record in reversed(records):
         below = tuple(
-            _command(command, events.pop(command), sent)
+            _command(command, events.pop(command, ()), sent, rejected)
             for command in caused[record.metadata.message_id]
-            if command in events
+            if command in events or command in rejected
         )
         events[record.metadata.causation_id].append(CausedEvent(record, below))
     return tuple(
-        _command(command, events[command], sent) for command in commands if command in events
+        _command(command, events[command], sent, rejected)
+        for command in commands
+        if command in events
     )
+
+
+async def rejections(
+    records: Sequence[EventRecord], processes: Iterable[str], rejection: Rejection
+) -> dict[str, RequestError]:
+    """Commands that processes sent because of these events, and that were rejected.
+
+    Asks `rejection` for each event and process at least once, and raises what that raises.
+    """
+    accepted = {record.metadata.causation_id for record in records}
+    names = tuple(processes)
+    found: dict[str, RequestError] = {}
+    for record in records:
+        for process in names:
+            for number in range(REACTIONS):
+                command = derived_id(record.metadata.message_id, f"{process}.{number}")
+                if command in accepted:
+                    continue
+                error = await rejection(command, record.metadata.organization_id)
+                if error is None:
+                    break
+                found[command] = error
+    return found
 
 
 async def causation_of(
@@ -80,10 +120,13 @@ async def causation_of(
 
 
 def _command(
-    command: str, backwards: Sequence[CausedEvent], sent: Mapping[str, tuple[str, str]]
+    command: str,
+    backwards: Sequence[CausedEvent],
+    sent: Mapping[str, tuple[str, str]],
+    rejected: Mapping[str, RequestError],
 ) -> CausingCommand:
     process = sent[command][1] if command in sent else None
-    return CausingCommand(command, process, tuple(reversed(backwards)))
+    return CausingCommand(command, process, tuple(reversed(backwards)), rejected.get(command))
 
 
 def _reactions(

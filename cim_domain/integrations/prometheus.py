@@ -44,6 +44,12 @@ class PrometheusObserver:
         self._command_seconds = self._histogram(
             "cim_domain_command_seconds", "How long commands took.", "type"
         )
+        self._rejections = self._counter(
+            "cim_domain_process_rejections",
+            "Commands of processes that were rejected.",
+            "process",
+            "code",
+        )
         self._queries = self._counter("cim_domain_queries", "Queries answered.", "type", "code")
         self._query_seconds = self._histogram(
             "cim_domain_query_seconds", "How long queries took.", "type"
@@ -74,6 +80,10 @@ class PrometheusObserver:
         code = self._code(outcome.error.code if outcome.error else None)
         self._commands.labels(self._domain, known, outcome.status, code).inc()
         self._command_seconds.labels(self._domain, known).observe(seconds)
+
+    def rejection(self, process: str, code: str) -> None:
+        """See `Observer`."""
+        self._rejections.labels(self._domain, process, self._code(code)).inc()
 
     def query(self, message_type: str, error: str | None, seconds: float) -> None:
         """See `Observer`."""

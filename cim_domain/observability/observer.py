@@ -30,6 +30,9 @@ class Observer(Protocol):
     def command(self, message_type: str, outcome: Outcome, seconds: float) -> None:
         """A command was carried out, or refused: a client's, a process's or a stored one."""
 
+    def rejection(self, process: str, code: str) -> None:
+        """A command of a process was rejected; `command` is told of it, too."""
+
     def query(self, message_type: str, error: str | None, seconds: float) -> None:
         """A query was answered; `error` is the code of the error that it was answered with."""
 
@@ -45,6 +48,9 @@ class Observer(Protocol):
 
 class NoObserver:
     """An `Observer` to whom it is all the same."""
+
+    def rejection(self, process: str, code: str) -> None:
+        """See `Observer`."""
 
     def command(self, message_type: str, outcome: Outcome, seconds: float) -> None:
         """See `Observer`."""
@@ -72,6 +78,10 @@ class GuardedObserver:
     def command(self, message_type: str, outcome: Outcome, seconds: float) -> None:
         """See `Observer`."""
         self._tell(lambda: self._inner.command(message_type, outcome, seconds))
+
+    def rejection(self, process: str, code: str) -> None:
+        """See `Observer`."""
+        self._tell(lambda: self._inner.rejection(process, code))
 
     def query(self, message_type: str, error: str | None, seconds: float) -> None:
         """See `Observer`."""

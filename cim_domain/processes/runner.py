@@ -52,6 +52,14 @@ Execute = Callable[[CommandRequest], Awaitable[Outcome]]
 """Carries out a command of the domain."""
 
 
+OnRejected = Callable[[str, str], None]
+"""Is told the process's name and the code of the rejection."""
+
+
+def _nobody(_: str, __: str) -> None:
+    """Hears nothing."""
+
+
 class ProcessRunner:
     """Has one process react to the events of the log."""
 
@@ -65,9 +73,13 @@ class ProcessRunner:
         dead_letters: DeadLetters,
         retries: Retries,
         log_at_hand: Callable[[], Awaitable[object]] | None = None,
+        on_rejected: OnRejected = _nobody,
     ) -> None:
-        """`log_at_hand` raises `Unavailable` where the events that come are of another log."""
+        """`log_at_hand` raises `Unavailable` where the events that come are of another log;
+        `on_rejected` hears of each command of the process that the domain's rules refuse.
+        """
         self._log_at_hand = log_at_hand
+        self._on_rejected = on_rejected
         self._domain = domain
         self._model = model
         self._execute = execute
@@ -181,7 +193,7 @@ class ProcessRunner:
         # None is begun while another could not even be sent.
         requests = [self._request(one, metadata, number) for number, one in enumerate(commands)]
         for request in requests:
-            await self._carry_out(request)
+            await self._carry_out(request, metadata)
 
     def _request(self, command: Command, cause: Metadata, number: int) -> CommandRequest:
         if self._domain.commands.get(command.message_type) is not type(command):
@@ -194,14 +206,26 @@ class ProcessRunner:
         metadata = cause.causing(command_id, command.message_type, utc_now(), self._source)
         return request_for(self._domain, command, metadata)
 
-    async def _carry_out(self, request: CommandRequest) -> None:
+    async def _carry_out(self, request: CommandRequest, cause: Metadata) -> None:
         outcome = await self._execute(request)
         if outcome.error is None:
             return
         command_type = request.metadata.message_type
         if outcome.status == "rejected":
             # The domain's answer; to ask again would not change it.
-            logger.info("%s: %s", command_type, outcome.error.message)
+            logger.warning(
+                "process %s: its command %s (%s), on event %s (%s, sequence %d), was rejected:"
+                " %s: %s",
+                self._model.name,
+                request.metadata.message_id,
+                command_type,
+                cause.message_id,
+                cause.message_type,
+                cause.sequence,
+                outcome.error.code,
+                outcome.error.message,
+            )
+            self._on_rejected(self._model.name, outcome.error.code)
             return
         raise _kind_of(outcome.error)(
             f"{command_type}: {outcome.error.message}",

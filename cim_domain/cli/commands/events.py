@@ -1,6 +1,6 @@
 """`events`: what happened in a domain, as its log tells it."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from typing import Annotated
 from uuid import UUID
@@ -24,7 +24,8 @@ from cim_domain.cli.rendering.causation import causation_tree
 from cim_domain.cli.rendering.tables import event_dict, event_line
 from cim_domain.cli.session import Session
 from cim_domain.client import DomainClient
-from cim_domain.errors import LoadError, ModelError
+from cim_domain.errors import LoadError, ModelError, NotFound, RequestError
+from cim_domain.inspection import rejections
 from cim_domain.model.domain import Domain
 from cim_domain.model.records import EventRecord
 
@@ -89,7 +90,9 @@ def events(
             async with aclosing(source) as found:
                 if correlation_id is not None and not follow and not json:
                     records = [record async for record in _first(found, limit)]
-                    tree = causation_tree(correlation_id, records, _processes(session, code, name))
+                    processes = _processes(session, code, name)
+                    rejected = await _rejected(session, client, records, processes)
+                    tree = causation_tree(correlation_id, records, processes, rejected)
                     session.output.show(tree)
                     return
                 async for record in _first(found, limit):
@@ -158,6 +161,25 @@ def _show(session: Session, record: EventRecord) -> None:
         session.output.document(event_dict(record))
     else:
         session.output.show(event_line(record))
+
+
+async def _rejected(
+    session: Session, client: DomainClient, records: list[EventRecord], processes: tuple[str, ...]
+) -> Mapping[str, RequestError]:
+    """The commands of processes that were rejected, as far as the service knows."""
+
+    async def rejection(command_id: str, organization_id: str | None) -> RequestError | None:
+        try:
+            found = await client.status(command_id, organization_id=organization_id)
+        except NotFound:
+            return None
+        return found.error if found.state == "rejected" else None
+
+    try:
+        return await rejections(records, processes, rejection)
+    except RequestError as error:
+        session.output.note(f"commands that were rejected are not shown: {error.message}")
+        return {}
 
 
 def _processes(session: Session, domain: Domain | None, name: str) -> tuple[str, ...]:

@@ -35,6 +35,7 @@ class Processes(Part):
                     here.dead_letters,
                     here.retries,
                     here.log.identity,
+                    here.observer.rejection,
                 )
                 await runner.ensure()
                 runners[name] = runner

@@ -21,6 +21,7 @@ from cim_domain.errors import (
     RequestError,
     Unavailable,
 )
+from cim_domain.identity import derived_id
 from cim_domain.model.subjects import Subjects
 from cim_domain.nats.config.settings import load_settings
 from cim_domain.nats.connection.link import Link
@@ -29,7 +30,7 @@ from cim_domain.nats.jetstream.buckets import bucket_stream
 from cim_domain.nats.jetstream.streams import ensure_stream
 from cim_domain.nats.jetstream.subscriber import Retries
 from cim_domain.observability.health import HealthStatus
-from cim_domain.processes.runner import Execute, ProcessRunner
+from cim_domain.processes.runner import Execute, OnRejected, ProcessRunner
 from cim_domain.store.jetstream import JetStreamEvents, ensure_log
 from cim_domain.store.port import START, Commit
 from cim_domain.testing.records import all_of, event, new_id
@@ -116,6 +117,7 @@ class Town:
         attempts: int = 3,
         ack_wait: float = 60.0,
         log_at_hand: Callable[[], Awaitable[object]] | None = None,
+        on_rejected: OnRejected = lambda *_: None,
     ) -> ProcessRunner:
         domain = domain_with(process)
         (model,) = domain.processes.values()
@@ -132,6 +134,7 @@ class Town:
                 ack_wait=ack_wait,
             ),
             log_at_hand,
+            on_rejected,
         )
         await runner.start()
         self.stack.push_async_callback(runner.stop)
@@ -348,11 +351,20 @@ async def test_while_the_log_at_hand_is_another_one_it_does_not_react(town: Town
     assert (looks, len(echo.seen), await town.letters.count()) == ([], 1, 0)
 
 
-async def test_one_that_is_rejected_is_not_sent_again(town: Town) -> None:
+async def test_one_that_is_rejected_is_not_sent_again_and_is_told(
+    town: Town, caplog: pytest.LogCaptureFixture
+) -> None:
     echo = Echo(answering(Add(name="x", amounts=(-1,)), Add(name="y")))
-    await town.run(echo, town.executor(domain_with(echo)).execute)
-    await town.rename("a")
+    told: list[tuple[str, str]] = []
+    execute = town.executor(domain_with(echo)).execute
+    await town.run(echo, execute, on_rejected=lambda *one: told.append(one))
+    renamed = await town.rename("a")
     await town.settled()
+    (line,) = (one.message for one in caplog.records if "was rejected" in one.message)
+    command_id = derived_id(renamed.message_id, "echo.0")
+    for what in ("process echo", command_id, "tally.add", renamed.message_id, "tally.negative"):
+        assert what in line
+    assert told == [("echo", "tally.negative")]
     assert len(echo.seen) == 1
     assert await town.log() == ["tally.renamed", "tally.added"]
     assert town.letters.letters == []
