@@ -335,7 +335,6 @@ class ProjectionRunner:
             async for part in steps:
                 if self._ending:
                     return
-                self._failures = 0
                 if part.records and self._state is RunnerState.LIVE:
                     # Events gather, which then are one transaction.
                     await self._progress.rest(rest_after(len(part.records)))
@@ -361,8 +360,10 @@ class ProjectionRunner:
                 await self._complete(views)
                 self._readable.refusal = None
                 behind = self._progress.behind
-                self._state = RunnerState.CATCHING_UP if behind else RunnerState.LIVE
-                self._error = None
+                if part.records or self._state is not RunnerState.WAITING or not behind:
+                    # That it can be read tells nothing yet of what was in the way.
+                    self._failures, self._error = 0, None
+                    self._state = RunnerState.CATCHING_UP if behind else RunnerState.LIVE
                 self._tell()
                 yield part
 
