@@ -12,10 +12,19 @@ code of an error beyond the first `CODES` as ``other``.
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    generate_latest,
+)
 
 from cim_domain.command_queue.status_requests import CancelCommand, GetCommandStatus
 from cim_domain.dead_letters import DeadLetter
+from cim_domain.integrations.http_pages import Page, http_pages
+from cim_domain.integrations.probes import Probes
 from cim_domain.model.domain import Domain
 from cim_domain.projections.status import ProjectionStatus, RunnerState
 from cim_domain.wire.outcome import Outcome
@@ -108,18 +117,20 @@ class PrometheusObserver:
         self._refused_letters.labels(self._domain, letter.consumer, code).inc()
 
     @contextmanager
-    def served(self, port: int, host: str = "127.0.0.1") -> Iterator[int]:
+    def served(
+        self, port: int, host: str = "127.0.0.1", probes: Probes | None = None
+    ) -> Iterator[int]:
         """Give the metrics out at ``http://HOST:PORT/metrics``, port 0 for any; gives the port.
 
-        Whoever reaches the port may read them. Raises `OSError` where it cannot be had.
+        With `probes` there are ``/livez`` and ``/readyz`` as well. Whoever reaches the port may
+        read them. Raises `OSError` where it cannot be had.
         """
-        server, thread = start_http_server(port, addr=host, registry=self.registry)
-        try:
-            yield server.server_port
-        finally:
-            server.shutdown()
-            server.server_close()
-            thread.join()
+        pages = {**(probes.pages if probes else {}), "/metrics": self._page}
+        with http_pages(host, port, pages) as bound:
+            yield bound
+
+    def _page(self) -> Page:
+        return Page(generate_latest(self.registry), content_type=CONTENT_TYPE_LATEST)
 
     def _code(self, code: str | None) -> str:
         """The code as a label; empty where there is none."""

@@ -10,7 +10,12 @@ import gc
 import logging
 import signal
 from collections.abc import Callable, Coroutine, Iterator, Mapping
-from contextlib import AsyncExitStack, contextmanager
+from contextlib import (
+    AbstractAsyncContextManager,
+    AsyncExitStack,
+    contextmanager,
+    nullcontext,
+)
 from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
@@ -41,6 +46,13 @@ With Python's own setting, after 700, that is a fifth of all that a busy service
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
+Watch = Callable[[Callable[[], str | None]], AbstractAsyncContextManager[None]]
+
+
+def _unwatched(_: Callable[[], str | None]) -> AbstractAsyncContextManager[None]:
+    return nullcontext()
+
+
 def run(service: Coroutine[Any, Any, int]) -> int:
     """Run `run_service(...)` on an event loop of its own: uvloop's where that is installed.
 
@@ -63,12 +75,14 @@ async def run_service(
     on_ready: Callable[[str | None], None] | None = None,
     observer: Observer | None = None,
     adapters: Adapters | None = None,
+    watch: Watch = _unwatched,
 ) -> int:
     """Serve until a signal comes (`ENDED`), or the server is gone for good (`LOST`).
 
     Without URLs in `nats` an embedded server is started, as `server` says or else with defaults in
     the data directory. `on_ready` is called once requests are answered, with the embedded server's
-    URL, if there is one; `observer` is told what the service does. Signals are taken over, so this
+    URL, if there is one; `observer` is told what the service does; `watch` is entered while it
+    serves, with what says what the service lacks to be ready. Signals are taken over, so this
     runs on the main thread. Raises `ConfigurationError` and `Unavailable` when it cannot
     start; nothing is left running then.
     """
@@ -115,7 +129,8 @@ async def run_service(
             )
             if on_ready is not None:
                 on_ready(url)
-            return await asyncio.shield(ending)
+            async with watch(service.missing):
+                return await asyncio.shield(ending)
 
 
 async def _started(start: Coroutine[Any, Any, object], ending: asyncio.Future[int]) -> bool:

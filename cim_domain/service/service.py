@@ -84,6 +84,7 @@ class Service:
         self._observer = GuardedObserver(observer) if observer else NoObserver()
         self._adapters = adapters or Adapters()
         self._stack = AsyncExitStack()
+        self._link: Link | None = None
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -111,6 +112,12 @@ class Service:
         """The report that requests for health get, measured now."""
         return await self._health.report()
 
+    def missing(self) -> str | None:
+        """What it lacks to serve, all of it; None: nothing, as far as is known here."""
+        if self._link is None or not self._link.connected:
+            return "there is no connection to the server"
+        return None
+
     async def _start(self, stack: AsyncExitStack) -> None:
         context = await self._connect(stack)
         broker = Broker(context)
@@ -136,7 +143,7 @@ class Service:
 
     async def _connect(self, stack: AsyncExitStack) -> Context:
         """A connection to a server that will do, and the streams that every part needs."""
-        link = await Link.open(self._nats, name=self.subjects.service, url=self._url)
+        link = self._link = await Link.open(self._nats, name=self.subjects.service, url=self._url)
         stack.push_async_callback(link.drain)
         link.listen(self._connection_changed)
         await require_server(link)

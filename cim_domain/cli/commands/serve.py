@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -14,7 +14,6 @@ from cim_domain.cli.session import Session
 from cim_domain.errors import ConfigurationError
 from cim_domain.model.domain import Domain
 from cim_domain.nats.server.embedded import ServerOptions
-from cim_domain.observability.observer import Observer
 from cim_domain.service.runner import run, run_service
 from cim_domain.service.settings import load_service_settings
 
@@ -43,7 +42,8 @@ def serve(
             min=0,
             max=65535,
             rich_help_panel=METRICS,
-            help="Give out metrics for Prometheus at http://127.0.0.1:PORT/metrics; 0: any port.",
+            help="Give out metrics for Prometheus at http://127.0.0.1:PORT/metrics, and /livez and"
+            " /readyz; 0: any port.",
         ),
     ] = None,
     metrics_host: Annotated[
@@ -89,8 +89,8 @@ def serve(
         nats = session.settings()
         server = ServerOptions(data_directory=nats.data_directory, port=port)
         found, settings = read_domain(domain), load_service_settings()
-        with _metrics(found, metrics_port, metrics_host) as observer:
-            code = run(run_service(found, nats, settings, server=server, observer=observer))
+        with _metrics(found, metrics_port, metrics_host) as more:
+            code = run(run_service(found, nats, settings, server=server, **more))
         if code:
             raise typer.Exit(code)
 
@@ -98,25 +98,26 @@ def serve(
 
 
 @contextmanager
-def _metrics(domain: Domain, port: int | None, host: str) -> Iterator[Observer | None]:
-    """What counts, while it is given out; None where nobody wants that."""
+def _metrics(domain: Domain, port: int | None, host: str) -> Iterator[dict[str, Any]]:
+    """What counts and what is probed, while it is given out; nothing where nobody wants that."""
     if port is None:
-        yield None
+        yield {}
         return
     try:
         # Here, because it needs an extra that is not always installed.
+        from cim_domain.integrations.probes import Probes  # noqa: PLC0415
         from cim_domain.integrations.prometheus import PrometheusObserver  # noqa: PLC0415
     except ModuleNotFoundError as error:
         raise ConfigurationError(
             "--metrics-port needs prometheus-client: pip install 'cim-domain[prometheus]'"
         ) from error
-    observer = PrometheusObserver(domain)
+    observer, probes = PrometheusObserver(domain), Probes()
     with ExitStack() as stack:
         try:
-            bound = stack.enter_context(observer.served(port, host))
+            bound = stack.enter_context(observer.served(port, host, probes))
         except OSError as error:
             raise ConfigurationError(
                 f"metrics cannot be given out at {host}:{port}: {error.strerror or error}"
             ) from error
         logger.info("metrics are at http://%s:%d/metrics", host, bound)
-        yield observer
+        yield {"observer": observer, "watch": probes.of}
