@@ -66,6 +66,17 @@ Organization = Annotated[
         "--organization-id", metavar="ID", help="The organization on whose behalf this is done."
     ),
 ]
+Actor = Annotated[
+    str | None, typer.Option("--actor-id", metavar="ID", help="Who does this; your own word.")
+]
+Meta = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--meta",
+        metavar="NAME=VALUE",
+        help="What else to say of it, as the header X-Meta-NAME; several times.",
+    ),
+]
 DomainName = Annotated[
     str,
     typer.Argument(

@@ -12,6 +12,7 @@ from cim_domain.client.requests import (
     error_in,
     error_number,
     headers_of,
+    own_headers,
     without_outcome,
 )
 from cim_domain.errors import Invalid
@@ -77,6 +78,8 @@ class MessagingClient:
         correlation_id: str | None = None,
         causation_id: str | None = None,
         organization_id: str | None = None,
+        actor_id: str | None = None,
+        meta: Mapping[str, str] | None = None,
         expected_version: int | None = None,
         timeout: float | None = None,  # noqa: ASYNC109 - how long the service may take
     ) -> Outcome:
@@ -95,6 +98,7 @@ class MessagingClient:
                 CAUSATION_ID: causation_id,
                 ORGANIZATION_ID: organization_id,
                 EXPECTED_VERSION: expected_version,
+                **own_headers(actor_id, meta),
             }
         )
         try:
@@ -114,6 +118,8 @@ class MessagingClient:
         *,
         min_sequence: int | None = None,
         organization_id: str | None = None,
+        actor_id: str | None = None,
+        meta: Mapping[str, str] | None = None,
         timeout: float | None = None,  # noqa: ASYNC109
     ) -> Answer:
         """The answer to a query, from views that have read up to `min_sequence` at least.
@@ -122,7 +128,13 @@ class MessagingClient:
         sent, and `NoAnswer`.
         """
         message_type, data = message_of(query, payload)
-        headers = headers_of({MIN_SEQUENCE: min_sequence, ORGANIZATION_ID: organization_id})
+        headers = headers_of(
+            {
+                MIN_SEQUENCE: min_sequence,
+                ORGANIZATION_ID: organization_id,
+                **own_headers(actor_id, meta),
+            }
+        )
         reply = await self._requests.one(self.subjects.query(message_type), data, headers, timeout)
         if error_number(reply) is not None:
             raise error_in(reply)

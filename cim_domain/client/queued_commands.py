@@ -16,7 +16,7 @@ from cim_domain.client.queue_protocol import (
     submitted,
     until_final,
 )
-from cim_domain.client.requests import headers_of, without_outcome
+from cim_domain.client.requests import headers_of, own_headers, without_outcome
 from cim_domain.command_queue.status_requests import NOT_SCHEDULED, CancelCommand, GetCommandStatus
 from cim_domain.command_queue.stream import schedule_headers
 from cim_domain.errors import Conflict, Invalid, NotFound
@@ -46,6 +46,8 @@ class SubmittingClient(MessagingClient):
         correlation_id: str | None = None,
         causation_id: str | None = None,
         organization_id: str | None = None,
+        actor_id: str | None = None,
+        meta: Mapping[str, str] | None = None,
         expected_version: int | None = None,
     ) -> Submitted:
         """Have a command stored, to be carried out as soon as a service can; it has one effect.
@@ -63,6 +65,7 @@ class SubmittingClient(MessagingClient):
                 CAUSATION_ID: causation_id,
                 ORGANIZATION_ID: organization_id,
                 EXPECTED_VERSION: expected_version,
+                **own_headers(actor_id, meta),
             }
         )
         subject = self.subjects.submit(message_type)
@@ -79,6 +82,8 @@ class SubmittingClient(MessagingClient):
         correlation_id: str | None = None,
         causation_id: str | None = None,
         organization_id: str | None = None,
+        actor_id: str | None = None,
+        meta: Mapping[str, str] | None = None,
         expected_version: int | None = None,
     ) -> Scheduled:
         """Have a command stored, to be carried out at a time, or after so long (or many seconds).
@@ -100,23 +105,37 @@ class SubmittingClient(MessagingClient):
                 CAUSATION_ID: causation_id,
                 ORGANIZATION_ID: organization_id,
                 EXPECTED_VERSION: expected_version,
+                **own_headers(actor_id, meta),
             }
         )
         if not fresh:
-            await self._check_unused(command_id, organization_id)
+            await self._check_unused(
+                command_id, organization_id=organization_id, actor_id=actor_id, meta=meta
+            )
         subject = self.subjects.schedule(command_id)
         reply = await self._store(command_id, subject, data, headers)
         check_scheduled(command_id, subject, reply, fresh=fresh)
         return Scheduled(command_id, time)
 
-    async def cancel(self, command_id: str, *, organization_id: str | None = None) -> bool:
+    async def cancel(
+        self,
+        command_id: str,
+        *,
+        organization_id: str | None = None,
+        actor_id: str | None = None,
+        meta: Mapping[str, str] | None = None,
+    ) -> bool:
         """Have a scheduled command never carried out; False where it is too late for that.
 
         Once cancelled, an id cannot be scheduled anew. Raises `RequestError` and `NoAnswer`.
         """
         command = CancelCommand.message_type
         outcome = await self.send(
-            command, {"command_id": _command_id(command_id)}, organization_id=organization_id
+            command,
+            {"command_id": _command_id(command_id)},
+            organization_id=organization_id,
+            actor_id=actor_id,
+            meta=meta,
         )
         if outcome.error is not None and outcome.error.code != NOT_SCHEDULED:
             raise outcome.error
@@ -128,6 +147,8 @@ class SubmittingClient(MessagingClient):
         *,
         sequence: int | None = None,
         organization_id: str | None = None,
+        actor_id: str | None = None,
+        meta: Mapping[str, str] | None = None,
     ) -> CommandStatus:
         """How a stored command stands. One that waits its turn is found by its `sequence` alone.
 
@@ -137,15 +158,18 @@ class SubmittingClient(MessagingClient):
         if sequence is not None:
             asked["sequence"] = sequence
         query = GetCommandStatus.message_type
-        return CommandStatus.from_wire(
-            (await self.ask(query, asked, organization_id=organization_id)).data
+        answer = await self.ask(
+            query, asked, organization_id=organization_id, actor_id=actor_id, meta=meta
         )
+        return CommandStatus.from_wire(answer.data)
 
     async def wait_for(
         self,
         command_id: str,
         *,
         organization_id: str | None = None,
+        actor_id: str | None = None,
+        meta: Mapping[str, str] | None = None,
         timeout: float | None = None,  # noqa: ASYNC109 - how long it may take is part of the question
     ) -> CommandStatus:
         """What came of a stored command, as soon as that is final; the server tells when to ask.
@@ -159,7 +183,9 @@ class SubmittingClient(MessagingClient):
 
         async def ask() -> CommandStatus | None:
             nonlocal known
-            known = await self._standing_now(command_id, organization_id)
+            known = await self._standing_now(
+                command_id, organization_id=organization_id, actor_id=actor_id, meta=meta
+            )
             return known
 
         try:
@@ -173,16 +199,13 @@ class SubmittingClient(MessagingClient):
                 details={"command_id": command_id},
             ) from None
 
-    async def _check_unused(self, command_id: str, organization_id: str | None) -> None:
+    async def _check_unused(self, command_id: str, **who: Any) -> None:
         """Raise `Conflict` where a command with this id is settled: one more would not be done.
 
         Where no service is there to ask, it stays unknown.
         """
-        try:
-            standing = await self.status(command_id, organization_id=organization_id)
-        except (NotFound, NoAnswer):
-            return
-        if standing.final:
+        standing = await self._standing_now(command_id, **who)
+        if standing is not None and standing.final:
             raise Conflict(
                 f"a command with the id {command_id} was {standing.state} before: schedule this one"
                 " with another id",
@@ -190,12 +213,10 @@ class SubmittingClient(MessagingClient):
                 details={"command_id": command_id, "state": standing.state},
             )
 
-    async def _standing_now(
-        self, command_id: str, organization_id: str | None
-    ) -> CommandStatus | None:
+    async def _standing_now(self, command_id: str, **who: Any) -> CommandStatus | None:
         """How a command stands, if that is known, and somebody is there to say it."""
         try:
-            return await self.status(command_id, organization_id=organization_id)
+            return await self.status(command_id, **who)
         except (NotFound, NoAnswer):
             return None
 

@@ -15,6 +15,7 @@ from cim_domain.nats.connection.link import Link
 from cim_domain.nats.connection.requests import Denied, NoAnswer
 from cim_domain.wire.codec import ERROR, ERROR_CODE
 from cim_domain.wire.error_replies import read_error
+from cim_domain.wire.own_metadata import OwnMetadata
 
 BETWEEN = Backoff(first_delay=0.05, ceiling=0.5)
 """How long it is between a request that found nobody and the next."""
@@ -69,6 +70,11 @@ def headers_of(values: Mapping[str, object]) -> dict[str, str]:
     for name, value in headers.items():
         check_header(name, value)
     return headers
+
+
+def own_headers(actor_id: str | None, meta: Mapping[str, str] | None) -> dict[str, str]:
+    """Who does it, and what else is said of it. Raises `Invalid` for what may not be said."""
+    return OwnMetadata(actor_id, meta or {}).headers()
 
 
 def error_number(reply: Msg) -> int | None:

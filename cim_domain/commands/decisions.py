@@ -186,6 +186,8 @@ def _record(
             schema_version=event.schema_version,
             organization_id=cause.organization_id,
             trace_parent=cause.trace_parent,
+            actor_id=cause.actor_id,
+            meta=cause.meta,
             command_digest=None if place else request.digest,
         ),
         data,

@@ -27,6 +27,7 @@ from cim_domain.wire.codec import (
     whole_number,
 )
 from cim_domain.wire.header_names import check_names
+from cim_domain.wire.own_metadata import read_own_metadata
 
 M = TypeVar("M", bound=Message)
 
@@ -122,6 +123,7 @@ def command_metadata(
 ) -> Metadata:
     """What the headers of a command tell. Without an id it is a root with a fresh one."""
     command_id = _id(headers, COMMAND_ID) or ids()
+    own = read_own_metadata(headers)
     return Metadata(
         message_id=command_id,
         message_type=message_type,
@@ -131,6 +133,28 @@ def command_metadata(
         source="client",
         organization_id=organization(headers),
         trace_parent=_trace_parent(headers),
+        actor_id=own.actor_id,
+        meta=own.meta,
+    )
+
+
+def query_metadata(
+    message_type: str, headers: Mapping[str, str], ids: IdSource, clock: Clock
+) -> Metadata:
+    """What the headers of a query tell. It is a root, with an id that nobody else has."""
+    query_id = ids()
+    own = read_own_metadata(headers)
+    return Metadata(
+        message_id=query_id,
+        message_type=message_type,
+        correlation_id=query_id,
+        causation_id=query_id,
+        timestamp=clock(),
+        source="client",
+        organization_id=organization(headers),
+        trace_parent=_trace_parent(headers),
+        actor_id=own.actor_id,
+        meta=own.meta,
     )
 
 

@@ -9,11 +9,13 @@ from typing import Any
 import orjson
 from attrs import frozen
 
-from cim_domain.commands.decoding import organization, read_message, require_request
+from cim_domain.commands.decoding import query_metadata, read_message, require_request
 from cim_domain.errors import Busy, Failed, NotFound, RequestError, Unavailable
+from cim_domain.identity import fresh_id
 from cim_domain.model.domain import Domain
 from cim_domain.model.failures import cause
 from cim_domain.model.messages import Query
+from cim_domain.model.metadata import Clock, utc_now
 from cim_domain.model.subjects import Subjects
 from cim_domain.nats.services.responder import Request, Response
 from cim_domain.observability.observer import NoObserver, Observer
@@ -85,6 +87,7 @@ class Answerer:
         patience: float = 30.0,
         own: Mapping[str, OwnQuery] | None = None,
         observer: Observer | None = None,
+        clock: Clock = utc_now,
     ) -> None:
         self._domain = domain
         self._own = own or {}
@@ -93,6 +96,7 @@ class Answerer:
         self._wait = wait
         self._patience = patience
         self._observer = observer or NoObserver()
+        self._clock = clock
         self._in_flight = 0
         self._own_in_flight = 0
         self._own_turns = asyncio.Semaphore(OWN_AT_ONCE)
@@ -134,7 +138,7 @@ class Answerer:
 
     async def _answer(self, message_type: str, headers: Mapping[str, str], data: bytes) -> Reply:
         if own := self._own.get(message_type):
-            return await self._answer_own(own, headers, data)
+            return await self._answer_own(own, message_type, headers, data)
         found = self._domain.queries.get(message_type)
         if found is None:
             raise NotFound(
@@ -142,21 +146,24 @@ class Answerer:
                 code="unknown_query",
             )
         model, answer = found
-        organization_id = organization(headers)
+        metadata = query_metadata(message_type, headers, fresh_id, self._clock)
+        organization_id = metadata.organization_id
         min_sequence = whole_number(headers, MIN_SEQUENCE) or 0
         query = read_message(answer.query, data or b"{}", message_type)
         runner = self._runners[model.name]
         reading = await runner.reading(organization_id, min_sequence, self._wait)
         try:
-            answered = await answer.ask(query, reading.views)
+            answered = await answer.ask(query, reading.views, metadata)
         except Unavailable as error:
             if error.code != VIEWS_REPLACED or not await runner.reopened(self._wait):
                 raise
             reading = await runner.reading(organization_id, min_sequence, self._wait)
-            answered = await answer.ask(query, reading.views)
+            answered = await answer.ask(query, reading.views, metadata)
         return Reply(answered, {SEQUENCE: str(reading.sequence)})
 
-    async def _answer_own(self, own: OwnQuery, headers: Mapping[str, str], data: bytes) -> Reply:
+    async def _answer_own(
+        self, own: OwnQuery, message_type: str, headers: Mapping[str, str], data: bytes
+    ) -> Reply:
         if self._own_in_flight >= OWN_LIMIT:
             raise Busy(f"{self._own_in_flight} such queries are in flight; ask again later")
         self._own_in_flight += 1
@@ -164,8 +171,9 @@ class Answerer:
             # What it is answered from is no view, but a header is read all the same.
             whole_number(headers, MIN_SEQUENCE)
             asked = read_message(own.query, data or b"{}")
+            metadata = query_metadata(message_type, headers, fresh_id, self._clock)
             async with self._own_turns:
-                answered = await own.answer(asked, organization(headers))
+                answered = await own.answer(asked, metadata.organization_id)
             return Reply(orjson.dumps(answered), {})
         finally:
             self._own_in_flight -= 1

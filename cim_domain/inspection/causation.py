@@ -45,6 +45,11 @@ class CausingCommand:
     events: tuple[CausedEvent, ...]
     error: RequestError | None = None
 
+    @property
+    def actor_id(self) -> str | None:
+        """Who did it, by the word of the client that sent it, or the first before it."""
+        return self.events[0].record.metadata.actor_id
+
 
 def causation(
     records: Sequence[EventRecord],

@@ -1,12 +1,15 @@
 """What is known about a message beside its own fields: who caused it, when, at which version."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Generic, Self, TypeVar
 
-from attrs import evolve, frozen
+from attrs import evolve, field, frozen
 
 from cim_domain.model.messages import Event
+
+_NOTHING: Mapping[str, str] = MappingProxyType({})
 
 Clock = Callable[[], datetime]
 """Gives the present time, in UTC and with its time zone."""
@@ -33,7 +36,7 @@ class Metadata:
     timestamp: datetime
     """UTC, with its time zone, to the microsecond."""
     source: str
-    """Which service or client made the message."""
+    """Who made the message: ``client``, a process as ``process.waiting``, or a service."""
     aggregate_id: str | None = None
     aggregate_version: int = 0
     """Of an event: how many events its aggregate has, this one counted. Of a command: 0."""
@@ -45,6 +48,12 @@ class Metadata:
     """W3C trace context, as it came."""
     command_digest: str | None = None
     """Of the first event of a command: what the command was, see `cim_domain.wire`."""
+    actor_id: str | None = None
+    """Who did it, by the word of the client."""
+    meta: Mapping[str, str] = field(default=_NOTHING, hash=False)
+    """What else the client says of it: ``Request-ID`` is the header ``X-Meta-Request-ID``.
+    Messages that this one causes have actor and meta, too.
+    """
 
     @classmethod
     def root(
@@ -79,6 +88,8 @@ class Metadata:
             source=source or self.source,
             organization_id=self.organization_id,
             trace_parent=self.trace_parent,
+            actor_id=self.actor_id,
+            meta=self.meta,
         )
 
     def for_aggregate(self, aggregate_id: str) -> "Metadata":
@@ -94,6 +105,8 @@ class Metadata:
             aggregate_id=aggregate_id,
             organization_id=self.organization_id,
             trace_parent=self.trace_parent,
+            actor_id=self.actor_id,
+            meta=self.meta,
         )
 
     def stored_at(self, sequence: int) -> "Metadata":

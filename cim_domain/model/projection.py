@@ -94,9 +94,10 @@ def projects(
 
 
 def answers(method: Answers) -> Answers:
-    """Mark an async method that takes a query and the views, and returns what fits into JSON.
+    """Mark an async method that takes a query, the views, and perhaps the query's metadata.
 
-    It raises `NotFound` for what there is not. The result is written by its declared type.
+    It returns what fits into JSON, and raises `NotFound` for what there is not. The result is
+    written by its declared type.
     """
     mark(method, "answers")
     return method
@@ -116,12 +117,15 @@ class Answer:
     """One `@answers` method: the query it takes and how its result becomes JSON."""
 
     query: type[Query]
-    _ask: Callable[[Query, Views], Awaitable[Any]]
+    _ask: Callable[..., Awaitable[Any]]
+    _takes_metadata: bool
     _result: TypeAdapter[Any]
 
-    async def ask(self, query: Query, views: Views) -> bytes:
+    async def ask(self, query: Query, views: Views, metadata: Metadata) -> bytes:
         """What the method answers, as JSON. Raises what the method raises."""
         with awaited_model_code:
+            if self._takes_metadata:
+                return self._result.dump_json(await self._ask(query, views, metadata))
             return self._result.dump_json(await self._ask(query, views))
 
 
@@ -251,7 +255,7 @@ def _change(
 
 def _answers(projection: Projection, place: str, mistakes: Mistakes) -> dict[type[Query], Answer]:
     found: dict[type[Query], Answer] = {}
-    for handler in handlers(type(projection), "answers", (2,), mistakes):
+    for handler in handlers(type(projection), "answers", (2, 3), mistakes):
         with mistakes.reading(type(projection)):
             result = _result(handler)
             for query in handler.classes(0, Query):
@@ -259,14 +263,18 @@ def _answers(projection: Projection, place: str, mistakes: Mistakes) -> dict[typ
                     mistakes.add(f"{place}: {where(query)} has no type: declare it with type='...'")
                 if query in found:
                     mistakes.add(f"{place}: two @answers methods for {query.__name__}")
-                found[query] = Answer(query, getattr(projection, handler.name), result)
+                found[query] = Answer(
+                    query, getattr(projection, handler.name), len(handler.parameters) > 2, result
+                )
     return found
 
 
 def _result(handler: Handler) -> TypeAdapter[Any]:
     """How what it returns becomes JSON."""
     if handler.parameters[1] is not Views:
-        raise ModelError(f"{handler.place}: the last parameter must be annotated with Views")
+        raise ModelError(f"{handler.place}: the second parameter must be annotated with Views")
+    if len(handler.parameters) > 2 and handler.parameters[2] is not Metadata:
+        raise ModelError(f"{handler.place}: the last parameter must be annotated with Metadata")
     if handler.returns is None:
         raise ModelError(f"{handler.place}: say what it returns, as an annotation")
     try:

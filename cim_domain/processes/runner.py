@@ -23,7 +23,7 @@ from cim_domain.errors import (
 from cim_domain.identity import derived_id
 from cim_domain.model.domain import Domain, either
 from cim_domain.model.messages import Command
-from cim_domain.model.metadata import Metadata, Recorded, utc_now
+from cim_domain.model.metadata import Clock, Metadata, Recorded, utc_now
 from cim_domain.model.process import ProcessModel
 from cim_domain.model.records import EventRecord
 from cim_domain.model.subjects import Subjects
@@ -74,16 +74,19 @@ class ProcessRunner:
         retries: Retries,
         log_at_hand: Callable[[], Awaitable[object]] | None = None,
         on_rejected: OnRejected = _nobody,
+        clock: Clock = utc_now,
     ) -> None:
         """`log_at_hand` raises `Unavailable` where the events that come are of another log;
         `on_rejected` hears of each command of the process that the domain's rules refuse.
         """
         self._log_at_hand = log_at_hand
         self._on_rejected = on_rejected
+        self._clock = clock
         self._domain = domain
         self._model = model
         self._execute = execute
         self._source = subjects.service
+        self._sender = f"process.{model.name}"
         self._types = {stored for event in model.events for stored in event.stored_types()}
         self._subscriber = Subscriber(
             link,
@@ -203,7 +206,7 @@ class ProcessRunner:
                 code="unknown_command",
             )
         command_id = derived_id(cause.message_id, f"{self._model.name}.{number}")
-        metadata = cause.causing(command_id, command.message_type, utc_now(), self._source)
+        metadata = cause.causing(command_id, command.message_type, self._clock(), self._sender)
         return request_for(self._domain, command, metadata)
 
     async def _carry_out(self, request: CommandRequest, cause: Metadata) -> None:

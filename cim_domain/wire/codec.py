@@ -30,6 +30,9 @@ SEQUENCE = "X-Sequence"
 MIN_SEQUENCE = "X-Min-Sequence"
 TRACE_PARENT = "traceparent"
 COMMAND_DIGEST = "X-Command-Digest"
+ACTOR_ID = "X-Actor-ID"
+META = "X-Meta-"
+"""What the names of a client's own headers begin with."""
 ERROR = "Nats-Service-Error"
 ERROR_CODE = "Nats-Service-Error-Code"
 
@@ -84,6 +87,10 @@ def event_headers(metadata: Metadata) -> dict[str, str]:
         headers[ORGANIZATION_ID] = metadata.organization_id
     if metadata.trace_parent:
         headers[TRACE_PARENT] = metadata.trace_parent
+    if metadata.actor_id:
+        headers[ACTOR_ID] = metadata.actor_id
+    for name, value in metadata.meta.items():
+        headers[f"{META}{name}"] = value
     return headers
 
 
@@ -119,6 +126,8 @@ def read_event(
             sequence=sequence,
             trace_parent=found.get(TRACE_PARENT),
             command_digest=found.get(COMMAND_DIGEST),
+            actor_id=found.get(ACTOR_ID),
+            meta={name.removeprefix(META): found[name] for name in found if name.startswith(META)},
         )
     except Exception:  # noqa: BLE001 - whatever is wrong with a message, it is foreign
         metadata = _unreadable(subject, sequence, source)

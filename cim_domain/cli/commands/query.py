@@ -7,17 +7,19 @@ import typer
 from cim_domain.cli.exit_codes import Refused
 from cim_domain.cli.options import (
     LARGEST,
+    Actor,
     Config,
     DataDirectory,
     Debug,
     Domain,
     Json,
+    Meta,
     Organization,
     Payload,
     Timeout,
     Url,
 )
-from cim_domain.cli.reading.subject import read_payload, read_subject
+from cim_domain.cli.reading.subject import read_meta, read_payload, read_subject
 from cim_domain.cli.rendering.tables import error_rows, facts, result
 from cim_domain.cli.session import Session
 from cim_domain.client import NoAnswer
@@ -42,6 +44,8 @@ def query(
         ),
     ] = None,
     organization_id: Organization = None,
+    actor_id: Actor = None,
+    meta: Meta = None,
     url: Url = None,
     data_directory: DataDirectory = None,
     config: Config = None,
@@ -70,10 +74,16 @@ def query(
             subject, "query", domain, session.settings().subject_prefix
         )
         data = read_payload(payload)
+        said = read_meta(meta)
         async with session.client(subjects) as client:
             try:
                 answer = await client.ask(
-                    message_type, data, min_sequence=min_sequence, organization_id=organization_id
+                    message_type,
+                    data,
+                    min_sequence=min_sequence,
+                    organization_id=organization_id,
+                    actor_id=actor_id,
+                    meta=said,
                 )
             except NoAnswer:
                 raise

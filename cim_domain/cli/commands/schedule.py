@@ -6,6 +6,7 @@ import typer
 
 from cim_domain.cli.exit_codes import usage
 from cim_domain.cli.options import (
+    Actor,
     CommandId,
     Config,
     DataDirectory,
@@ -13,6 +14,7 @@ from cim_domain.cli.options import (
     Domain,
     ExpectedVersion,
     Json,
+    Meta,
     Organization,
     Payload,
     QueueSubject,
@@ -20,7 +22,7 @@ from cim_domain.cli.options import (
     Url,
 )
 from cim_domain.cli.reading.moments import read_after, read_at
-from cim_domain.cli.reading.subject import id_text, read_payload, read_subject
+from cim_domain.cli.reading.subject import id_text, read_meta, read_payload, read_subject
 from cim_domain.cli.rendering.command_status import show_found
 from cim_domain.cli.session import Session
 from cim_domain.wire.codec import write_time
@@ -40,6 +42,8 @@ def schedule(
     ] = None,
     command_id: CommandId = None,
     organization_id: Organization = None,
+    actor_id: Actor = None,
+    meta: Meta = None,
     expected_version: ExpectedVersion = None,
     url: Url = None,
     data_directory: DataDirectory = None,
@@ -70,6 +74,7 @@ def schedule(
             subject, "submit", domain, session.settings().subject_prefix
         )
         data = read_payload(payload)
+        said = read_meta(meta)
         async with session.client(subjects) as client:
             scheduled = await client.schedule(
                 message_type,
@@ -78,6 +83,8 @@ def schedule(
                 after=length,
                 command_id=id_text(command_id),
                 organization_id=organization_id,
+                actor_id=actor_id,
+                meta=said,
                 expected_version=expected_version,
             )
         found = {"command_id": scheduled.command_id, "at": write_time(scheduled.at)}

@@ -7,6 +7,7 @@ import typer
 
 from cim_domain.cli.exit_codes import Refused
 from cim_domain.cli.options import (
+    Actor,
     CommandId,
     Config,
     DataDirectory,
@@ -14,12 +15,13 @@ from cim_domain.cli.options import (
     Domain,
     ExpectedVersion,
     Json,
+    Meta,
     Organization,
     Payload,
     Timeout,
     Url,
 )
-from cim_domain.cli.reading.subject import id_text, read_payload, read_subject
+from cim_domain.cli.reading.subject import id_text, read_meta, read_payload, read_subject
 from cim_domain.cli.rendering.tables import outcome_panel
 from cim_domain.cli.session import Session
 
@@ -42,6 +44,8 @@ def send(
         UUID | None, typer.Option(metavar="UUID", help="The message that caused the command.")
     ] = None,
     organization_id: Organization = None,
+    actor_id: Actor = None,
+    meta: Meta = None,
     expected_version: ExpectedVersion = None,
     url: Url = None,
     data_directory: DataDirectory = None,
@@ -71,6 +75,7 @@ def send(
             subject, "cmd", domain, session.settings().subject_prefix
         )
         data = read_payload(payload)
+        said = read_meta(meta)
         async with session.client(subjects) as client:
             outcome = await client.send(
                 message_type,
@@ -79,6 +84,8 @@ def send(
                 correlation_id=id_text(correlation_id),
                 causation_id=id_text(causation_id),
                 organization_id=organization_id,
+                actor_id=actor_id,
+                meta=said,
                 expected_version=expected_version,
             )
         if session.json:

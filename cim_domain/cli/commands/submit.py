@@ -6,6 +6,7 @@ import typer
 from attrs import asdict
 
 from cim_domain.cli.options import (
+    Actor,
     CommandId,
     Config,
     DataDirectory,
@@ -13,13 +14,14 @@ from cim_domain.cli.options import (
     Domain,
     ExpectedVersion,
     Json,
+    Meta,
     Organization,
     Payload,
     QueueSubject,
     Timeout,
     Url,
 )
-from cim_domain.cli.reading.subject import id_text, read_payload, read_subject
+from cim_domain.cli.reading.subject import id_text, read_meta, read_payload, read_subject
 from cim_domain.cli.rendering.command_status import show_found, show_status
 from cim_domain.cli.session import Session
 
@@ -34,6 +36,8 @@ def submit(
     ] = False,
     command_id: CommandId = None,
     organization_id: Organization = None,
+    actor_id: Actor = None,
+    meta: Meta = None,
     expected_version: ExpectedVersion = None,
     url: Url = None,
     data_directory: DataDirectory = None,
@@ -60,17 +64,24 @@ def submit(
             subject, "submit", domain, session.settings().subject_prefix
         )
         data = read_payload(payload)
+        said = read_meta(meta)
         async with session.client(subjects) as client:
             stored = await client.submit(
                 message_type,
                 data,
                 command_id=id_text(command_id),
                 organization_id=organization_id,
+                actor_id=actor_id,
+                meta=said,
                 expected_version=expected_version,
             )
             if wait:
                 standing = await client.wait_for(
-                    stored.command_id, organization_id=organization_id, timeout=timeout
+                    stored.command_id,
+                    organization_id=organization_id,
+                    actor_id=actor_id,
+                    meta=said,
+                    timeout=timeout,
                 )
                 show_status(session, standing)
             else:

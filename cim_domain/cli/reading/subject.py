@@ -1,7 +1,7 @@
 """Reading what a command is about: a subject in full, or short with the domain beside it."""
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 from uuid import UUID
@@ -72,6 +72,17 @@ def read_payload(text: str) -> bytes:
     if not isinstance(value, dict):
         usage(f'{place} is JSON, but no object: expected {{"field": value, ...}}')
     return data
+
+
+def read_meta(given: Sequence[str] | None) -> dict[str, str]:
+    """Each ``NAME=VALUE``. Ends the command over anything else, and over a name twice."""
+    found: dict[str, str] = {}
+    for text in given or ():
+        name, equals, value = text.partition("=")
+        if not equals or not name or name in found:
+            usage(f"--meta {text!r}: expected NAME=VALUE, and each name once")
+        found[name] = value
+    return found
 
 
 def id_text(given: UUID | None) -> str | None:

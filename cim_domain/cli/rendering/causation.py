@@ -37,7 +37,8 @@ def causation_tree(
 
 def _line(command: CausingCommand) -> Text:
     sender = f" sent by {command.process}" if command.process else ""
-    line = Text(f"command {escaped(command.command_id)}{sender}", style="bold")
+    actor = f" by {escaped(command.actor_id)}" if command.actor_id else ""
+    line = Text(f"command {escaped(command.command_id)}{sender}{actor}", style="bold")
     if command.error is not None:
         code, message = command.error.code, command.error.message
         line.append(escaped(f" rejected: {code}: {message}"), style="red")

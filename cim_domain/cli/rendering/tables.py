@@ -81,7 +81,8 @@ def result(value: Any) -> Text:
 
 
 def event_line(record: EventRecord, width: int = 6) -> Text:
-    """An event on one line: sequence, time, type, id and version of the aggregate, fields.
+    """An event on one line: sequence, time, type, id and version of the aggregate, fields; and
+    whose doing it is, and what else its client said of it.
 
     `width` is how many columns the sequence takes at least.
     """
@@ -94,6 +95,7 @@ def event_line(record: EventRecord, width: int = 6) -> Text:
         f" {escaped(metadata.aggregate_id or '-')}",
         (f" v{metadata.aggregate_version} ", "dim"),
         fields,
+        (_own(metadata), "dim"),
     )
 
 
@@ -108,6 +110,7 @@ def event_dict(record: EventRecord) -> dict[str, Any]:
         **_ids(metadata),
         "aggregate_version": metadata.aggregate_version,
         "schema_version": metadata.schema_version,
+        "meta": dict(metadata.meta),
         "data": _fields(record.data),
     }
 
@@ -147,12 +150,20 @@ def facts(rows: Sequence[tuple[str, Text]]) -> Text:
     return columns([(Text(name, style="dim"), value) for name, value in rows])
 
 
+def _own(metadata: Metadata) -> str:
+    actor = f" by {escaped(metadata.actor_id)}" if metadata.actor_id else ""
+    return actor + "".join(
+        f" {escaped(name)}={escaped(value)}" for name, value in metadata.meta.items()
+    )
+
+
 def _ids(metadata: Metadata) -> dict[str, str | None]:
     return {
         "correlation_id": metadata.correlation_id,
         "causation_id": metadata.causation_id,
         "aggregate_id": metadata.aggregate_id,
         "organization_id": metadata.organization_id,
+        "actor_id": metadata.actor_id,
     }
 
 

@@ -75,6 +75,7 @@ class Endpoints(Part):
             wait=settings.query_wait,
             patience=settings.query_patience,
             observer=here.observer,
+            clock=here.clock,
         )
         box = DeadLetterBox(here.link, subjects.dead_letter_stream, subjects.dead_letter_root)
         commands = CommandHandler(

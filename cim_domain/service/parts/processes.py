@@ -36,6 +36,7 @@ class Processes(Part):
                     here.retries,
                     here.log.identity,
                     here.observer.rejection,
+                    here.clock,
                 )
                 await runner.ensure()
                 runners[name] = runner

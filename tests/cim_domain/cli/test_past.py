@@ -73,3 +73,22 @@ def test_history_tells_what_each_event_changed(cli, flake):
 def test_the_history_of_nothing_is_refused(cli, arguments):
     ran = cli("history", "nix", *arguments)
     assert (ran.code, ran.out) == (1, "")
+
+
+def test_history_and_events_show_whose_doing_it_is(cli):
+    path = f"/past/{uuid4()}"
+    own = ("--actor-id", "ann", "--meta", "Request-ID=7", "--meta", "note=two words")
+    sent = cli("send", "nix.cmd.flake.create", json.dumps({"path": path}), "--json", *own)
+    [event] = cli("history", "nix", "flake", path, "--json").documents
+    assert event["actor_id"] == "ann"
+    assert event["meta"] == {"Request-ID": "7", "note": "two words"}
+    assert " by ann Request-ID=7 note=two words" in cli("history", "nix", "flake", path).out
+    correlation = sent.document["correlation_id"]
+    assert " by ann\n" in cli("events", "nix", "--correlation", correlation).out
+
+
+@pytest.mark.parametrize("meta", ["a", "=1", "a_b=1"])
+def test_what_is_no_meta_is_refused(cli, meta):
+    ran = cli("send", "nix.cmd.flake.create", '{"path": "/past/x"}', "--meta", meta)
+    assert ran.code in {1, 2}
+    assert "eta" in ran.err

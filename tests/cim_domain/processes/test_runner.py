@@ -216,7 +216,7 @@ async def test_a_command_is_caused_by_the_event_in_its_name_and_trace(town: Town
     assert metadata.organization_id == "acme"
     assert metadata.trace_parent == trace
     assert metadata.message_type == "tally.add"
-    assert metadata.source == "cim-domain-sums"
+    assert metadata.source == "process.echo"
     assert metadata.aggregate_id == domain_with().id_for(Add(name="echo"), "acme")
     assert request.expected_version is None
 

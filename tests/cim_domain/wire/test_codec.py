@@ -43,6 +43,8 @@ metadata = st.builds(
     organization_id=st.none() | words,
     sequence=st.integers(1, 10**18),
     trace_parent=st.none() | words,
+    actor_id=st.none() | words,
+    meta=st.dictionaries(st.from_regex(r"[A-Za-z0-9-]{1,20}", fullmatch=True), words, max_size=3),
 )
 
 
