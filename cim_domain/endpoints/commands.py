@@ -14,14 +14,15 @@ from cim_domain.commands.decoding import (
     read_message,
     require_request,
 )
-from cim_domain.commands.executor import Executor
+from cim_domain.commands.interception import Execute
 from cim_domain.dead_letters import DeadLetter, DeadLetters
 from cim_domain.errors import Failed, RequestError
 from cim_domain.identity import IdSource, fresh_id
 from cim_domain.model.domain import Domain
 from cim_domain.model.failures import cause
+from cim_domain.model.interception import intercepted
 from cim_domain.model.messages import Command
-from cim_domain.model.metadata import Clock, utc_now
+from cim_domain.model.metadata import Clock, Metadata, utc_now
 from cim_domain.model.subjects import Subjects
 from cim_domain.nats.connection.lazy_headers import combined
 from cim_domain.nats.services.responder import Request, Response
@@ -54,19 +55,21 @@ class CommandHandler:
         self,
         domain: Domain,
         subjects: Subjects,
-        executor: Executor,
+        execute: Execute,
         dead_letters: DeadLetters,
         own: Mapping[str, OwnCommand] | None = None,
         observer: Observer | None = None,
         clock: Clock = utc_now,
         room: Callable[[], int] | None = None,
+        patience: float | None = None,
     ) -> None:
-        """`room` says how many bytes a reply may have now."""
+        """`room` says how many bytes a reply may have now; `patience` is for interceptors."""
+        self._patience = patience
         self._room = room
         self._domain = domain
         self._own = own or {}
         self._subjects = subjects
-        self._executor = executor
+        self._execute = execute
         self._dead_letters = dead_letters
         self._observer = observer or NoObserver()
         self._clock = clock
@@ -102,8 +105,7 @@ class CommandHandler:
             metadata = command_metadata(message_type, request.headers, ids or fresh_id, self._clock)
             if own := self._own.get(message_type):
                 whole_number(request.headers, EXPECTED_VERSION)
-                asked = read_message(own.command, request.data)
-                await own.carry_out(asked, metadata.organization_id)
+                await self._carry_out_own(own, metadata, request.data)
                 return Outcome.done(metadata)
             command = read_command(
                 self._domain,
@@ -114,7 +116,19 @@ class CommandHandler:
             )
         except RequestError as error:
             return Outcome.refused(error, metadata)
-        return await self._executor.execute(command)
+        return await self._execute(command)
+
+    async def _carry_out_own(self, own: OwnCommand, metadata: Metadata, data: bytes) -> None:
+        command = read_message(own.command, data)
+        await intercepted(
+            self._domain.interceptors,
+            command,
+            metadata,
+            lambda: own.carry_out(command, metadata.organization_id),
+            lambda _: None,
+            stands=True,
+            patience=self._patience,
+        )
 
     async def _report(self, request: Request, error: RequestError, command_id: str | None) -> None:
         """Log what nobody waits for; keep the command unless the domain itself said no."""

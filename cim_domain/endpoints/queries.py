@@ -14,8 +14,10 @@ from cim_domain.errors import Busy, Failed, NotFound, RequestError, Unavailable
 from cim_domain.identity import fresh_id
 from cim_domain.model.domain import Domain
 from cim_domain.model.failures import cause
+from cim_domain.model.interception import intercepted
 from cim_domain.model.messages import Query
-from cim_domain.model.metadata import Clock, utc_now
+from cim_domain.model.metadata import Clock, Metadata, utc_now
+from cim_domain.model.projection import Answer
 from cim_domain.model.subjects import Subjects
 from cim_domain.nats.services.responder import Request, Response
 from cim_domain.observability.observer import NoObserver, Observer
@@ -147,10 +149,29 @@ class Answerer:
             )
         model, answer = found
         metadata = query_metadata(message_type, headers, fresh_id, self._clock)
-        organization_id = metadata.organization_id
         min_sequence = whole_number(headers, MIN_SEQUENCE) or 0
         query = read_message(answer.query, data or b"{}", message_type)
         runner = self._runners[model.name]
+        return await self._intercepted(
+            query, metadata, lambda: self._read(runner, answer, query, metadata, min_sequence)
+        )
+
+    async def _intercepted(
+        self, query: Query, metadata: Metadata, answer: Callable[[], Awaitable[Reply]]
+    ) -> Reply:
+        around = self._domain.interceptors
+        # Nothing is stored: what an interceptor refuses afterwards has not been answered.
+        return await intercepted(around, query, metadata, answer, lambda _: None, stands=False)
+
+    async def _read(
+        self,
+        runner: ProjectionRunner,
+        answer: Answer,
+        query: Query,
+        metadata: Metadata,
+        min_sequence: int,
+    ) -> Reply:
+        organization_id = metadata.organization_id
         reading = await runner.reading(organization_id, min_sequence, self._wait)
         try:
             answered = await answer.ask(query, reading.views, metadata)
@@ -173,10 +194,13 @@ class Answerer:
             asked = read_message(own.query, data or b"{}")
             metadata = query_metadata(message_type, headers, fresh_id, self._clock)
             async with self._own_turns:
-                answered = await own.answer(asked, metadata.organization_id)
-            return Reply(orjson.dumps(answered), {})
+                return await self._intercepted(asked, metadata, lambda: _own(own, asked, metadata))
         finally:
             self._own_in_flight -= 1
+
+
+async def _own(own: OwnQuery, query: Query, metadata: Metadata) -> Reply:
+    return Reply(orjson.dumps(await own.answer(query, metadata.organization_id)), {})
 
 
 class QueryHandler:

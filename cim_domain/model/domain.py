@@ -7,7 +7,7 @@ found by its packages, `aggregates.nix` and `projections.nix`, and any other by 
 code: see `Domain.find` and `Domain.load`.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType, ModuleType
 from typing import Any, Self, TypeVar
 
@@ -25,6 +25,11 @@ from cim_domain.model.discovery import (
     object_at,
 )
 from cim_domain.model.failures import cause, problems
+from cim_domain.model.interception import (
+    check_interceptors,
+    examine_interceptor,
+    interceptors_in,
+)
 from cim_domain.model.messages import Command, Event, Message
 from cim_domain.model.metadata import Metadata
 from cim_domain.model.mistakes import Mistakes
@@ -54,6 +59,7 @@ class Domain:
         aggregates: Iterable[type[Aggregate]] = (),
         projections: Iterable[Projection] = (),
         processes: Iterable[Process] = (),
+        interceptors: Iterable[Callable[..., Awaitable[None]]] = (),
     ) -> None:
         require_name(name, "domain")
         self.name = name
@@ -88,6 +94,15 @@ class Domain:
         self.queries: Mapping[str, tuple[ProjectionModel, Answer]] = MappingProxyType(
             queries_of(self.projections.values(), mistakes)
         )
+        self.interceptors = tuple(
+            found for one in interceptors if (found := examine_interceptor(one, mistakes))
+        )
+        """What is around the handling of commands and queries, the outermost first."""
+        check_interceptors(
+            self.interceptors,
+            (*self.commands.values(), *(answer.query for _, answer in self.queries.values())),
+            mistakes,
+        )
         check_whole(
             name, self.aggregates.values(), self.projections.values(), self.processes.values(),
             self.queries, mistakes,
@@ -98,9 +113,10 @@ class Domain:
     def find(cls, name: str) -> Self:
         """The domain that the packages ``aggregates.{name}`` and ``projections.{name}`` are.
 
-        Every aggregate, projection and process class that one of their modules defines belongs to
-        it. Projections and processes are made without arguments. A domain may do without a read
-        side, but raises `LoadError` where it is there and cannot be imported.
+        Every aggregate, projection and process class, and every interceptor, that one of their
+        modules defines belongs to it. Projections and processes are made without arguments. A
+        domain may do without a read side, but raises `LoadError` where it is there and cannot be
+        imported.
         """
         require_name(name, "domain")
         mistakes = Mistakes()
@@ -126,7 +142,13 @@ class Domain:
         projections = _made(_defined(read, Projection), mistakes)
         processes = _made(_defined((*written, *read), Process), mistakes)
         with mistakes.gathered():
-            found = cls(name, aggregates=aggregates, projections=projections, processes=processes)
+            found = cls(
+                name,
+                aggregates=aggregates,
+                projections=projections,
+                processes=processes,
+                interceptors=interceptors_in((*written, *read)),
+            )
         mistakes.refuse()
         return found
 

@@ -13,11 +13,13 @@ from cim_domain.errors import Invalid
 from cim_domain.nats.connection.hardened_client import UNREADABLE_HEADERS
 from cim_domain.nats.connection.lazy_headers import LazyHeaders
 from cim_domain.wire.codec import (
+    ACTOR_ID,
     CAUSATION_ID,
     COMMAND_ID,
     CORRELATION_ID,
     EXPECTED_VERSION,
     MESSAGE_ID,
+    META,
     MIN_SEQUENCE,
     ORGANIZATION_ID,
     TRACE_PARENT,
@@ -31,6 +33,7 @@ _KNOWN = {
         CORRELATION_ID,
         CAUSATION_ID,
         ORGANIZATION_ID,
+        ACTOR_ID,
         EXPECTED_VERSION,
         MIN_SEQUENCE,
         TRACE_PARENT,
@@ -54,12 +57,13 @@ def check_names(headers: Mapping[str, str]) -> None:
     names = headers.names() if isinstance(headers, LazyHeaders) else tuple(headers)
     seen: set[str] = set()
     for name in names:
-        known = _meant(name) if len(name) <= _LONG else None
+        own = name.startswith(META)
+        known = name if own else _meant(name) if len(name) <= _LONG else None
         if known is None:
             continue
         if name != known:
             raise bad_header(known, "is spelled differently: names are case-sensitive")
-        if name in seen or "," in headers[name]:
+        if name in seen or ("," in headers[name] and not own):
             raise bad_header(known, "comes more than once; expected one value")
         seen.add(name)
 

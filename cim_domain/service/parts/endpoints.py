@@ -81,12 +81,13 @@ class Endpoints(Part):
         commands = CommandHandler(
             here.domain,
             here.subjects,
-            self._write_side.executor,
+            self._write_side.intercepted,
             here.dead_letters,
             self._queue.commands,
             here.observer,
             here.clock,
             lambda: here.link.client.max_payload - MAX_ERROR_HEADERS,
+            settings.store_patience,
         )
         targets: dict[str, Replay] = {**self._replays, CONSUMER: CommandReplay(subjects, commands)}
         queries = QueryHandler(subjects, answerer)

@@ -6,6 +6,7 @@ from attrs import define, field
 
 from cim_domain.commands.executor import Executor
 from cim_domain.commands.idempotency_bucket import open_idempotency_store
+from cim_domain.commands.interception import intercepting
 from cim_domain.commands.repository import (
     CachingRepository,
     GuessingRepository,
@@ -63,9 +64,17 @@ class WriteSide(Part):
         await self._stack.aclose()
 
     @property
+    def intercepted(self) -> Execute:
+        """Carries out a command that a request brought."""
+        here = self._context
+        return intercepting(
+            self.executor.execute, here.domain.interceptors, here.settings.store_patience
+        )
+
+    @property
     def execute(self) -> Execute:
         """Carries out a command that no request brought, and tells the observer."""
-        return observed(self.executor.execute, self._context.observer)
+        return observed(self.intercepted, self._context.observer)
 
     async def _open_repository(self, stack: AsyncExitStack, log: EventStore) -> Repository:
         """The repository that the settings ask for; `stack` lets it finish what it is writing."""
