@@ -9,6 +9,7 @@ async with DomainClient.open("nix", load_settings()) as nix:
 from cim_domain.client.client import DomainClient
 from cim_domain.client.messages import TIMEOUT, Answer
 from cim_domain.client.queue_protocol import Scheduled, Submitted
+from cim_domain.client.synchronous import SyncDomainClient
 from cim_domain.nats.config.settings import NatsSettings, load_settings
 from cim_domain.nats.connection.requests import NoAnswer
 from cim_domain.wire.command_status import CommandStatus
@@ -24,5 +25,6 @@ __all__ = [
     "Outcome",
     "Scheduled",
     "Submitted",
+    "SyncDomainClient",
     "load_settings",
 ]

@@ -1,10 +1,12 @@
 """Sending commands and asking queries; part of `cim_domain.client.client`."""
 
 from collections.abc import Mapping
-from typing import Any
+from functools import lru_cache
+from typing import Any, TypeVar, overload
 
 import orjson
 from attrs import frozen
+from pydantic import TypeAdapter, ValidationError
 
 from cim_domain.client.requests import (
     NUMBER,
@@ -15,8 +17,9 @@ from cim_domain.client.requests import (
     own_headers,
     without_outcome,
 )
-from cim_domain.errors import Invalid
+from cim_domain.errors import Failed, Invalid
 from cim_domain.identity import fresh_id
+from cim_domain.model.failures import problems
 from cim_domain.model.messages import TYPE, Command, Message, Query
 from cim_domain.model.subjects import Subjects
 from cim_domain.nats.connection.link import Link
@@ -43,6 +46,8 @@ RETRY = 2.0
 Payload = Mapping[str, Any] | bytes
 """A message's own fields: as they are, or as JSON already."""
 
+T = TypeVar("T")
+
 
 @frozen
 class Answer:
@@ -57,6 +62,26 @@ class Answer:
             return orjson.loads(self.data)
         except orjson.JSONDecodeError:
             raise bad_reply("its answer is no JSON") from None
+
+    @overload
+    def read(self, kind: type[T]) -> T: ...
+    @overload
+    def read(self, kind: Any) -> Any: ...
+    def read(self, kind: Any) -> Any:
+        """The result as a `kind`: a view, ``Page[OrderView]``, or whatever pydantic can read.
+
+        Raises `Failed` (``bad_answer``), with the fields, where it is none.
+        """
+        try:
+            return _adapter(kind).validate_json(self.data)
+        except ValidationError as error:
+            fields = problems(error)
+            name = getattr(kind, "__name__", str(kind))
+            raise Failed(
+                f"the answer is no {name}: {fields[0]['path']}: {fields[0]['message']}",
+                code="bad_answer",
+                details={"fields": fields},
+            ) from None
 
 
 class MessagingClient:
@@ -111,6 +136,20 @@ class MessagingClient:
             raise error_in(reply)
         return Outcome.from_wire(reply.data, error_number(reply) or 500)
 
+    @overload
+    async def ask(
+        self,
+        query: Query,
+        answer: type[T],
+        /,
+        *,
+        min_sequence: int | None = None,
+        organization_id: str | None = None,
+        actor_id: str | None = None,
+        meta: Mapping[str, str] | None = None,
+        timeout: float | None = None,  # noqa: ASYNC109
+    ) -> T: ...
+    @overload
     async def ask(
         self,
         query: Query | str,
@@ -121,13 +160,27 @@ class MessagingClient:
         actor_id: str | None = None,
         meta: Mapping[str, str] | None = None,
         timeout: float | None = None,  # noqa: ASYNC109
-    ) -> Answer:
+    ) -> Answer: ...
+    async def ask(
+        self,
+        query: Query | str,
+        payload: Any = None,
+        *,
+        min_sequence: int | None = None,
+        organization_id: str | None = None,
+        actor_id: str | None = None,
+        meta: Mapping[str, str] | None = None,
+        timeout: float | None = None,  # noqa: ASYNC109
+    ) -> Any:
         """The answer to a query, from views that have read up to `min_sequence` at least.
 
+        With a class in the place of the payload, ``ask(GetOrder(number="1"), OrderView)``, it is
+        what `Answer.read` makes of it. With a type's name, the payload is the query's fields.
         Raises the `RequestError` that the service's reply tells of, `Invalid` for what cannot be
         sent, and `NoAnswer`.
         """
-        message_type, data = message_of(query, payload)
+        typed = isinstance(query, Query) and payload is not None
+        message_type, data = message_of(query, None if typed else payload)
         headers = headers_of(
             {
                 MIN_SEQUENCE: min_sequence,
@@ -139,7 +192,13 @@ class MessagingClient:
         if error_number(reply) is not None:
             raise error_in(reply)
         sequence = (reply.headers or {}).get(SEQUENCE, "")
-        return Answer(reply.data, int(sequence) if NUMBER.fullmatch(sequence) else None)
+        answer = Answer(reply.data, int(sequence) if NUMBER.fullmatch(sequence) else None)
+        return answer.read(payload) if typed else answer
+
+
+@lru_cache(maxsize=256)
+def _adapter(kind: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(kind)
 
 
 def message_of(message: Message | str, payload: Payload | None) -> tuple[str, bytes]:

@@ -21,6 +21,7 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from nats.aio.transport import TcpTransport
 
+from cim_domain.errors import Failed
 from cim_domain.nats.connection.authentication import TlsFiles
 from cim_domain.nats.connection.headers import FASTER, PLAIN_START, lines_of, read_headers
 from cim_domain.nats.connection.lazy_headers import LazyHeaders
@@ -64,6 +65,7 @@ class HardenedClient(Client):
         """Bytes of all messages that were to be sent; see `sent`."""
         self.connections = 0
         """How many were begun: what was learned of a server holds for one of them."""
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._own_limit: int | None = None
         self._limit_is_sure = False
 
@@ -78,6 +80,15 @@ class HardenedClient(Client):
     def server_max_payload(self) -> int:
         """Bytes of the largest messages on this server: what its other accounts may send, too."""
         return max(self._max_payload, int(self._server_info.get("max_payload", 0)))
+
+    def require_loop(self) -> None:
+        """Raise `Failed` on another event loop: what is waited for there would never come."""
+        if self._loop is not asyncio.get_running_loop():
+            raise Failed(
+                "this connection belongs to another event loop: open a client in each loop that"
+                " uses one; a SyncDomainClient may be used from any thread",
+                code="other_event_loop",
+            )
 
     async def publish(
         self,
@@ -126,6 +137,7 @@ class HardenedClient(Client):
 
         It must not block, and what it raises is reported and does no harm.
         """
+        self.require_loop()
         # The number that nats-py gives the next subscription, whose messages may come before the
         # call returns.
         number = self._sid + 1
@@ -165,6 +177,7 @@ class HardenedClient(Client):
 
     async def _process_connect_init(self) -> None:
         self.connections += 1
+        self._loop = asyncio.get_running_loop()
         if self._max_pending_size <= 0:
             # Whoever had it sent was told that the connection is lost, and the next server may be
             # another one.

@@ -154,6 +154,7 @@ class Requests:
         come. `block` holds the request's headers, see
         `cim_domain.nats.connection.publications`. Raises `NoAnswer`, and `Invalid` (``too_large``).
         """
+        self._client.require_loop()
         if self._deaf:
             raise self._no_replies()
         loop = asyncio.get_running_loop()

@@ -9,9 +9,10 @@ MODEL = """\
 from typing import Self
 from attrs import evolve, frozen
 from cim_domain import (
-    Aggregate, Command, Event, Metadata, Process, Projection, Query, View, Views,
+    Aggregate, Command, Event, Metadata, Page, Process, Projection, Query, View, Views,
     answers, decides, evolves, projects, reacts,
 )
+from cim_domain.client import DomainClient, SyncDomainClient
 
 class Open(Command, type="door.open"):
     name: str
@@ -87,6 +88,16 @@ class Doorman(Process):
     @reacts
     async def an_event(self, event: Opened) -> Opened:  # wrong
         return event
+
+async def ask(client: DomainClient, other: SyncDomainClient) -> None:
+    found: DoorView = await client.ask(GetDoor(name="front"), DoorView)
+    again: DoorView = other.ask(GetDoor(name="front"), DoorView, min_sequence=1)
+    page = await client.ask(GetDoor(name="front"), Page[DoorView], actor_id="ann")
+    page.items[0].name
+    (await client.ask(GetDoor(name="front"))).json()
+    other.send(Open(name="front"), actor_id="ann").status
+    wrong: Door = await client.ask(GetDoor(name="front"), DoorView)  # wrong
+    other.send(Open(name="front"), actor="ann")  # wrong
 
 Door().one(Open(name="front")).name
 Door().one(Open(name=1))  # wrong
