@@ -10,7 +10,7 @@ Every event goes through its JSON, as it will in the log, before the state evolv
 """
 
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Generic, TypeVar, cast
 from uuid import UUID
 
@@ -20,11 +20,8 @@ from cim_domain.errors import Rejected
 from cim_domain.identity import aggregate_id, caused_id
 from cim_domain.model.aggregate import Aggregate, AggregateModel, read_aggregate
 from cim_domain.model.messages import Command, Event
-from cim_domain.model.metadata import Metadata
-from cim_domain.model.read_back import Altered, stored_event
-
-START = datetime(2026, 1, 1, tzinfo=UTC)
-"""The time of the first message of a scenario; each further one is a second later."""
+from cim_domain.model.metadata import Clock, Metadata
+from cim_domain.testing.messages import START, as_stored, listed
 
 A = TypeVar("A", bound=Aggregate)
 
@@ -51,6 +48,8 @@ class Scenario(Generic[A]):
     """The natural key that the commands so far have."""
     messages: int = field(default=0, kw_only=True)
     """How many events were given and commands were sent."""
+    clock: Clock | None = field(default=None, kw_only=True)
+    """What tells the time of each message; None: each is a second after the one before."""
 
     def given(self, *history: Event | Command) -> "Scenario[A]":
         """The scenario after more history: events, and commands that must be accepted.
@@ -104,7 +103,9 @@ class Outcome(Generic[A]):
         """Check that exactly these events were decided, and go on from there."""
         __tracebackhide__ = True
         if self.rejected is not None or self.events != expected:
-            raise AssertionError(f"expected {_listed(expected)}\nbut it {self._came_to(expected)}")
+            raise AssertionError(
+                f"expected {listed('event', expected)}\nbut it {self._came_to(expected)}"
+            )
         return self.scenario
 
     def then_nothing(self) -> Scenario[A]:
@@ -122,7 +123,7 @@ class Outcome(Generic[A]):
     def _came_to(self, expected: tuple[Event, ...]) -> str:
         if self.rejected is not None:
             return f"was {_told(self.rejected)}"
-        lines = [f"led to {_listed(self.events)}"]
+        lines = [f"led to {listed('event', self.events)}"]
         for place, (one, other) in enumerate(zip(expected, self.events, strict=False), start=1):
             lines += [f"event {place}: {line}" for line in _differences(one, other)]
         return "\n".join(lines)
@@ -134,7 +135,7 @@ def _metadata(
     return Metadata.root(
         message_id or str(UUID(int=scenario.messages + 1)),
         message.message_type,
-        START + timedelta(seconds=scenario.messages),
+        scenario.clock() if scenario.clock else START + timedelta(seconds=scenario.messages),
         "scenario",
     )
 
@@ -151,7 +152,7 @@ def _recorded(scenario: Scenario[A], events: Sequence[Event], cause: Metadata) -
             aggregate_version=scenario.version + index + 1,
             schema_version=event.schema_version,
         )
-        state = scenario.model.evolve(state, _as_stored(event), metadata)
+        state = scenario.model.evolve(state, as_stored(event), metadata)
     return evolve(
         scenario,
         state=cast("A", state),
@@ -160,19 +161,8 @@ def _recorded(scenario: Scenario[A], events: Sequence[Event], cause: Metadata) -
     )
 
 
-def _as_stored(event: Event) -> Event:
-    try:
-        return stored_event(event)[1]
-    except Altered as error:
-        raise AssertionError(f"{event!r} cannot be stored: {error}") from error
-
-
 def _told(rejected: Rejected) -> str:
     return f"rejected with {rejected.code!r}: {rejected.message}"
-
-
-def _listed(events: tuple[Event, ...]) -> str:
-    return "\n    ".join(["these events:", *map(repr, events)]) if events else "no event"
 
 
 def _differences(expected: Event, event: Event) -> list[str]:
