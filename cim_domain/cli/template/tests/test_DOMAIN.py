@@ -4,7 +4,7 @@ Run it where `aggregates` and `projections` are: python -m pytest tests/test_DOM
 """
 
 from cim_domain import Domain
-from cim_domain.testing import Scenario
+from cim_domain.testing import ProjectionScenario, Scenario
 
 from aggregates.DOMAIN.item import (
     AddItem,
@@ -44,9 +44,8 @@ def test_what_is_not_there_is_not_renamed() -> None:
 
 
 def test_queries_see_the_latest_name() -> None:
-    view = Items().named(None, tea)
-    view = Items().named(view, green_tea)
-    assert view == ItemView(number="1", title="green tea")
+    items = ProjectionScenario(Items()).given(tea, green_tea)
+    items.then(ItemView(number="1", title="green tea"))
 
 
 def test_the_domain_fits_together() -> None:
