@@ -1,27 +1,15 @@
 """The commands, put together."""
 
+from importlib.metadata import version as version_of
 from typing import Annotated
 
 import typer
 
-from cim_domain.cli.commands import dead_letters, processes, projections
-from cim_domain.cli.commands.cancel import cancel
-from cim_domain.cli.commands.doctor import doctor
-from cim_domain.cli.commands.events import events
-from cim_domain.cli.commands.health import health
-from cim_domain.cli.commands.history import history
-from cim_domain.cli.commands.new import new
-from cim_domain.cli.commands.query import query
-from cim_domain.cli.commands.schedule import schedule
-from cim_domain.cli.commands.send import send
-from cim_domain.cli.commands.serve import serve
-from cim_domain.cli.commands.state import state
-from cim_domain.cli.commands.status import status_of
-from cim_domain.cli.commands.submit import submit
-from cim_domain.service.service import VERSION
+from cim_domain.cli.catalogue import Catalogue
 
 app = typer.Typer(
     name="cim-domain",
+    cls=Catalogue,
     no_args_is_help=True,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
@@ -31,7 +19,7 @@ app = typer.Typer(
 
 def _show_version(wanted: bool) -> None:  # noqa: FBT001 - typer's signature
     if wanted:
-        typer.echo(f"cim-domain {VERSION}")
+        typer.echo(f"cim-domain {version_of('cim-domain')}")
         raise typer.Exit
 
 
@@ -69,21 +57,3 @@ def root(
     Exit codes of all commands: 0 done; 1 refused, or not well; 2 wrong usage or configuration; 3 no
     server or no service answered.
     """
-
-
-app.command()(new)
-app.command()(serve)
-app.command()(send)
-app.command()(query)
-app.command()(submit)
-app.command()(schedule)
-app.command()(cancel)
-app.command("status")(status_of)
-app.command()(events)
-app.command()(state)
-app.command()(history)
-app.command()(health)
-app.add_typer(projections.app)
-app.add_typer(processes.app)
-app.add_typer(dead_letters.app)
-app.command()(doctor)

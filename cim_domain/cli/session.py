@@ -29,7 +29,6 @@ from cim_domain.model.subjects import Subjects
 from cim_domain.nats.config.settings import NatsSettings, load_settings
 from cim_domain.nats.config.sources import CONFIGURATION_VARIABLE
 from cim_domain.nats.connection.link import Link
-from cim_domain.nats.server.embedded import find_url
 from cim_domain.store.jetstream import JetStreamEvents
 from cim_domain.store.port import EventStore
 
@@ -101,6 +100,9 @@ class Session:
             # A service may wait for its server; a person would rather know.
             settings = settings.model_copy(update={"connect_timeout": CONNECT})
         if "urls" not in settings.model_fields_set:
+            # Here, so that nobody waits for it who says where the server is.
+            from cim_domain.nats.server.embedded import find_url  # noqa: PLC0415
+
             url = find_url(settings.data_directory)
         try:
             link = await Link.open(settings, name="cim-domain-cli", url=url)

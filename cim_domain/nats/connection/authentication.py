@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import nats.errors
-import nkeys  # type: ignore[import-untyped]
 
 from cim_domain.errors import ConfigurationError
 from cim_domain.nats.config.problems import shown
@@ -105,6 +104,9 @@ class TlsFiles:
 
 def _nkey_options(path: Path) -> dict[str, Any]:
     """The file itself, which `HardenedClient` has read at each connect."""
+    # Here, so that nobody waits for a library of cryptography who has no key.
+    import nkeys  # type: ignore[import-untyped]  # noqa: PLC0415
+
     try:
         nkeys.from_seed(bytearray(path.read_bytes().strip()))
     except (nkeys.NkeysError, ValueError, OSError):
@@ -119,6 +121,8 @@ def _credentials_options(path: Path) -> dict[str, Any]:
 
     Not nats-py's own: with a file that is cut short, those never return.
     """
+
+    import nkeys  # noqa: PLC0415 - as above
 
     def jwt() -> bytes:
         return _part(_JWT, path)

@@ -15,7 +15,6 @@ from typing import Any
 from urllib.parse import ParseResult
 
 import nats.errors
-import nkeys  # type: ignore[import-untyped]
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
@@ -201,6 +200,9 @@ class HardenedClient(Client):
         if "tls" in self.options and not self._server_info.get("tls_required"):
             raise nats.errors.SecureConnWantedError
         if self._nkeys_seed is not None:
+            # Here, so that nobody waits for a library of cryptography who has no key.
+            import nkeys  # type: ignore[import-untyped]  # noqa: PLC0415
+
             # nats-py signs with what the file holds, and shows the key that it held at first.
             try:
                 self._setup_nkeys_connect()
