@@ -14,6 +14,7 @@ import orjson
 
 NAMESPACE = UUID("d0a5d4a8-6f6c-5c9f-8a0e-2c7c1f5d3b61")
 
+_CANONICAL = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _HEX = (
     r"[0-9A-Fa-f]{32}|[0-9A-Fa-f]{8}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{12}"
 )
@@ -77,6 +78,8 @@ def canonical_id(text: str) -> str:
 
     It may come in upper case, without dashes, in braces, and behind ``urn:uuid:``.
     """
+    if _CANONICAL.fullmatch(text):
+        return text
     # Of these forms alone: the class takes digits of all scripts, and dashes anywhere.
     if not _SPELLED.fullmatch(text):
         raise ValueError(f"{text[:50]!r} is no UUID")

@@ -43,6 +43,7 @@ DOUBTFUL: dict[str, tuple[bytes, ...]] = {
     ),
     "two values in one line": (b"X-Organization-ID: acme, other",),
     "a blank in the name": (b"X-Organization -ID: acme",),
+    "many blanks in the name": (b"X-" + b" " * 100 + b"Organization-ID: acme",),
     "a separator in the name": (b"X-Organization-ID\x1c: acme",),
     "no ASCII": (b"X-Organization-ID\xa0: acme",),
     **{f"{name} in upper case": (name.upper().encode() + b": " + NAMES[name],) for name in NAMES},

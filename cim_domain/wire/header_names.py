@@ -41,7 +41,8 @@ _KNOWN = {
     )
 }
 _NO_PART = re.compile(r"[^a-z0-9-]")
-_LONG = 64
+_USUAL_BYTES = 1024
+_TWICE = "comes more than once; expected one value"
 
 
 def check_names(headers: Mapping[str, str]) -> None:
@@ -54,21 +55,36 @@ def check_names(headers: Mapping[str, str]) -> None:
         return
     if UNREADABLE_HEADERS in headers:
         raise Invalid("the headers cannot be read", code="bad_header")
-    names = headers.names() if isinstance(headers, LazyHeaders) else tuple(headers)
-    seen: set[str] = set()
+    if isinstance(headers, LazyHeaders):
+        names, commas = headers.names(), b"," in headers.lines
+        # What is remembered is small, whatever others send.
+        usual = len(headers.lines) <= _USUAL_BYTES
+    else:
+        names, commas, usual = tuple(headers), True, False
+    found = _known_problem(names) if usual else _problem(names)
+    if found is not None:
+        raise bad_header(*found)
+    for name in names if commas else ():
+        if _meant(name) and "," in headers[name]:
+            raise bad_header(name, _TWICE)
+
+
+def _problem(names: tuple[str, ...]) -> tuple[str, str] | None:
+    """The known header that does not come as it should, and what is wrong with it."""
     for name in names:
-        own = name.startswith(META)
-        known = name if own else _meant(name) if len(name) <= _LONG else None
+        known = name if name.startswith(META) else _meant(name)
         if known is None:
             continue
         if name != known:
-            raise bad_header(known, "is spelled differently: names are case-sensitive")
-        if name in seen or ("," in headers[name] and not own):
-            raise bad_header(known, "comes more than once; expected one value")
-        seen.add(name)
+            return known, "is spelled differently: names are case-sensitive"
+        if names.count(name) > 1:
+            return known, _TWICE
+    return None
 
 
-@lru_cache(maxsize=1024)
 def _meant(name: str) -> str | None:
     """The known name that this one is, or is but for case and for what no name has."""
     return _KNOWN.get(_NO_PART.sub("", name.lower()))
+
+
+_known_problem = lru_cache(maxsize=1024)(_problem)
