@@ -98,6 +98,7 @@ def whole_letter_dict(stored: StoredLetter, decoded: Decoded | None) -> dict[str
     message = found["message"]
     message["headers"] = dict(stored.letter.headers)
     message["cut"] = stored.cut_from is not None
+    message["headers_cut"] = stored.headers_cut_from is not None
     try:
         message["data"] = orjson.loads(stored.letter.data)
     except orjson.JSONDecodeError:
@@ -123,7 +124,10 @@ def whole_letter(stored: StoredLetter, decoded: Decoded | None) -> Text:
     size = f"payload, {len(letter.data)} bytes"
     if stored.cut_from is not None:
         size += f" of {stored.cut_from}: there was no room for more"
-    parts = [_rows(told), _title("headers"), _rows(letter.headers), _title(size)]
+    headers = "headers"
+    if stored.headers_cut_from is not None:
+        headers += f", {stored.headers_cut_from} bytes: there was no room for them"
+    parts = [_rows(told), _title(headers), _rows(letter.headers), _title(size)]
     parts.append(_payload(letter.data))
     if decoded is not None:
         parts.append(_title(f"{decoded.message_type}, as it is read today"))
