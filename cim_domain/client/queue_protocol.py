@@ -133,8 +133,8 @@ async def until_final(
 def _within(at: datetime, now: datetime) -> datetime:
     if not EARLIEST <= at <= LATEST:
         raise _bad_time(
-            f"{at.isoformat()} is not between {EARLIEST.year} and {LATEST.year}, which is as far as"
-            " servers count"
+            f"{at.isoformat()} is not between {EARLIEST:%Y-%m-%d} and {LATEST:%Y-%m-%d}:"
+            " servers count no further"
         )
     return max(at, now)
 

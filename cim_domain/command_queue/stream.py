@@ -100,10 +100,10 @@ def _check_scheduled(headers: Mapping[str, str], command_id: str, submissions: s
     if COMMAND_ID in headers and _uuid(headers[COMMAND_ID]) != command_id:
         raise bad_header(COMMAND_ID, _OTHER_ID)
     at = scheduled_time(headers)
-    if at is not None and not EARLIEST <= at <= LATEST:
+    if not is_repeated(headers) and (at is None or not EARLIEST <= at <= LATEST):
         raise Invalid(
-            f"{write_time(at)} is not between {EARLIEST.year} and {LATEST.year}, which is as far as"
-            " servers count: this may be done at any time, or never; cancel it",
+            f"it is due at a time that is not between {EARLIEST:%Y-%m-%d} and {LATEST:%Y-%m-%d},"
+            " which is as far as servers count: this may be done at any time, or never; cancel it",
             code=BAD_TIME,
         )
 

@@ -270,6 +270,8 @@ LATE = "@at 2200-01-01T00:00:00Z"
     [
         ({"Nats-Schedule": NEVER}, "bad_time"),
         ({"Nats-Schedule": "@at 2700-01-01T00:00:00Z"}, "bad_time"),
+        ({"Nats-Schedule": "@at 0000-01-01T00:00:00Z"}, "bad_time"),
+        ({"Nats-Schedule": "@at 0001-01-01T00:00:00+14:00"}, "bad_time"),
         ({}, "bad_header"),
         ({"Nats-Schedule": LATE, "X-Command-ID": str(uuid4())}, "bad_header"),
         ({"Nats-Schedule": LATE, "x-organization-id": "acme"}, "bad_header"),
