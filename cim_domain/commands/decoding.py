@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import TypeVar
 
 from pydantic import ValidationError
+from pydantic_core import from_json
 
 from cim_domain.commands.decisions import CommandRequest
 from cim_domain.errors import Invalid, NotFound
@@ -171,10 +172,25 @@ def read_message(cls: type[M], data: bytes, message_type: str | None = None) -> 
 
     `message_type` is what it was asked under, where that may be another than the class's own.
     """
+    named = message_type or cls.message_type
     try:
-        return cls.from_wire(data)
+        message = cls.from_wire(data)
     except ValidationError as error:
-        raise invalid(error, message_type or cls.message_type) from None
+        raise invalid(error, named) from None
+    if b"NaN" in data or b"Infinity" in data:
+        _refuse_no_numbers(data, named)
+    return message
+
+
+def _refuse_no_numbers(data: bytes, message_type: str) -> None:
+    """Refuse what JSON does not have, also where a field takes anything."""
+    try:
+        from_json(data, allow_inf_nan=False)
+    except ValueError as error:
+        problem = f"Invalid JSON: {error}"
+        raise Invalid(
+            f"{message_type}: {problem}", details={"fields": [{"path": "", "message": problem}]}
+        ) from None
 
 
 def invalid(error: ValidationError, message_type: str) -> Invalid:
