@@ -66,7 +66,7 @@ def check_size(
 ) -> None:
     """Raise `Invalid` (code ``too_large``) for a message that the server at hand would refuse.
 
-    `details` names the ``part`` (message, headers, subject), its ``size`` and ``limit`` in bytes.
+    `details` names the ``part`` (message, headers, subject), its ``bytes`` and their ``limit``.
     """
     check_sizes(nc, subject, header_block_size(headers), len(payload), reply=reply)
 
@@ -88,5 +88,5 @@ def _check(part: str, size: int, limit: int) -> None:
         raise Invalid(
             f"the {part} has {size} bytes, and {limit} is the limit; send less at once",
             code="too_large",
-            details={"part": part, "size": size, "limit": limit},
+            details={"part": part, "bytes": size, "limit": limit},
         )

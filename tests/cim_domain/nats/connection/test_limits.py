@@ -51,7 +51,7 @@ async def test_the_largest_message_passes_and_one_byte_more_is_refused(small: Cl
     with pytest.raises(Invalid) as caught:
         check_size(small, "subject", bytes(room + 1), headers)
     assert caught.value.code == "too_large"
-    assert caught.value.details == {"part": "message", "size": 100_001, "limit": 100_000}
+    assert caught.value.details == {"part": "message", "bytes": 100_001, "limit": 100_000}
 
 
 async def test_one_byte_more_would_cost_the_connection_which_comes_back(plain_server) -> None:

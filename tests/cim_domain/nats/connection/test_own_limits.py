@@ -56,7 +56,7 @@ async def test_the_smallest_limit_is_what_the_connection_goes_by(
     assert (nc.max_payload, nc.server_max_payload) == (OWN, SERVERS)
     with pytest.raises(Invalid) as caught:
         check_size(nc, "subject", bytes(OWN + 1))
-    assert caught.value.details == {"part": "message", "size": OWN + 1, "limit": OWN}
+    assert caught.value.details == {"part": "message", "bytes": OWN + 1, "limit": OWN}
     block = header_block({"X-One": "1"})
     for size in (OWN - len(block), OWN - len(block) + 1):
         if size + len(block) > OWN:
