@@ -94,6 +94,8 @@ class LogExamination:
 
     async def look(self) -> UnknownEvents:
         """Look now. Raises `Unavailable`, and `Failed` for a log that the kit has not made."""
+        # Another log may be in the place of the one that was looked at before.
+        await self._log.identity()
         head = await self._log.head()
         before = self.found
         if before is not None and before.head == head:

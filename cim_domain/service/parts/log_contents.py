@@ -25,6 +25,9 @@ IN_HEALTH = 1.0
 _SHARE = 50
 """The next look begins no sooner than after so many times as long as the last one took."""
 
+_AGAIN = 0.5
+"""Seconds after a look that the log did not allow."""
+
 
 @define(eq=False)
 class LogContents(Part):
@@ -77,8 +80,10 @@ class LogContents(Part):
         began = clock()
         try:
             found = await self._examination.look()
-        finally:
-            self._due = clock() + _SHARE * (clock() - began)
+        except RequestError:
+            self._due = clock() + _AGAIN
+            raise
+        self._due = clock() + _SHARE * (clock() - began)
         for about, sentence in {**found.problems, **found.hints}.items():
             if about not in self._told:
                 self._told.add(about)

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from cim_domain.errors import Unavailable
 from cim_domain.inspection.unknown_events import LogExamination
 from cim_domain.nats.connection.link import Link
 from cim_domain.store.jetstream import JetStreamEvents, histories
@@ -144,6 +145,22 @@ async def test_a_log_that_cannot_be_looked_at_holds_up_no_start(
         assert (await shop.order("1", 1))["state"] == "reserved"
         hung.set()
         assert (await events(shop, 1))["status"] == "healthy"
+
+
+async def test_a_look_that_the_log_does_not_allow_is_told_and_made_again(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def away(_: JetStreamEvents) -> dict[str, int]:
+        raise Unavailable("the log is away")
+
+    monkeypatch.setattr(JetStreamEvents, "types", away)
+    async with shop.running(CODE):
+        failed = (await shop.checks())["events"]
+        assert (failed["status"], failed["error"]) == ("unhealthy", "the log is away")
+        monkeypatch.undo()
+        async with asyncio.timeout(10):
+            while (await shop.checks())["events"]["status"] != "healthy":  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
 
 
 async def test_what_something_else_has_put_into_the_log_is_told(shop: Shop) -> None:
