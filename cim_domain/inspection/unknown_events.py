@@ -6,9 +6,10 @@ is there first.
 """
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from attrs import define, evolve, field, frozen
+from pydantic_core import from_json
 
 from cim_domain.errors import Failed, Outdated
 from cim_domain.identity import aggregate_id
@@ -45,6 +46,8 @@ class UnknownEvents:
     """How many there are of a type in a version after that of the code."""
     unreadable: Mapping[str, Unreadable] = field(factory=dict)
     """By type: those that the code has, in a version that it knows, and cannot read."""
+    ignored: Mapping[str, Sequence[str]] = field(factory=dict)
+    """By type: the fields that were stored by code of this version and that this code ignores."""
     elsewhere: Mapping[str, int] = field(factory=dict)
     """By aggregate: how many lie under another id than the key of today gives."""
 
@@ -89,6 +92,7 @@ class LogExamination:
     """What the last look has found."""
     _newer: Counter[tuple[str, int]] = field(factory=Counter, init=False)
     _unreadable: dict[str, Unreadable] = field(factory=dict, init=False)
+    _ignored: dict[str, set[str]] = field(factory=dict, init=False)
     _ids: dict[type[Event], Counter[bool]] = field(factory=dict, init=False)
     """Of each event that has the fields of the key: whether they give the id that it lies under."""
 
@@ -115,6 +119,7 @@ class LogExamination:
             },
             newer=dict(self._newer),
             unreadable=dict(self._unreadable),
+            ignored={name: sorted(fields) for name, fields in self._ignored.items()},
             elsewhere=self._elsewhere(),
         )
         return self.found
@@ -131,6 +136,8 @@ class LogExamination:
             found = self._unreadable.get(metadata.message_type, first)
             self._unreadable[metadata.message_type] = evolve(found, count=found.count + 1)
         else:
+            if ignored := _ignored(event, record):
+                self._ignored.setdefault(metadata.message_type, set()).update(ignored)
             own = self._is_under_its_key(event, metadata)
             if own is not None:
                 self._ids.setdefault(type(event), Counter())[own] += 1
@@ -165,6 +172,25 @@ class LogExamination:
             if ids[False] and (ids[True] or name not in told):
                 found[name] += ids[False]
         return dict(found)
+
+
+def _ignored(event: Event, record: EventRecord) -> set[str]:
+    """The fields of a stored event that its class has no place for.
+
+    A class without any keeps none on purpose; and of an older version the upcaster has seen them.
+    """
+    cls = type(event)
+    if not cls.model_fields or record.metadata.schema_version != cls.schema_version:
+        return set()
+    if cls.model_config.get("extra") != "ignore":
+        return set()
+    known = {*cls.model_fields}
+    known |= {
+        one.validation_alias
+        for one in cls.model_fields.values()
+        if isinstance(one.validation_alias, str)
+    }
+    return {*from_json(record.data)} - known
 
 
 def _events(count: int) -> str:

@@ -31,6 +31,8 @@ def test_there_are_the_documents() -> None:
     } <= {document.name for document in DOCUMENTS}
 
 
+# Many programs run one after another; each has its own limit.
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("document", DOCUMENTS, ids=name)
 def test_every_block_works_as_it_says(document: Path, tmp_path: Path) -> None:
     with Follower(tmp_path) as follower:

@@ -24,10 +24,20 @@ async def log_contents(log: EventStore, code: Domain) -> list[Finding]:
         return [Finding(NAME, "warn", text, "ask a running service: its health has `events`")]
     except RequestError as error:
         return [Finding(NAME, "fail", error.message, "see the server's log")]
+    ignored = [
+        Finding(
+            NAME,
+            "ok",
+            f"of {name} the code ignores what was stored as {', '.join(fields)}",
+            "if it was renamed, give the event a new version and an upcaster",
+        )
+        for name, fields in sorted(found.ignored.items())
+    ]
     if said := (*found.problems.values(), *found.hints.values()):
         parts = [sentence.partition(": ") for sentence in said]
-        return [Finding(NAME, "warn", f"the log holds {text}", more) for text, _, more in parts]
+        warnings = [Finding(NAME, "warn", f"the log holds {text}", more) for text, _, more in parts]
+        return [*warnings, *ignored]
     looked = f"{found.head} are of types that the code has"
     if found.since > 1:
         looked += f"; those from {found.since} on can be read"
-    return [Finding(NAME, "ok", looked)]
+    return [Finding(NAME, "ok", looked), *ignored]

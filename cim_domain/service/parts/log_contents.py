@@ -101,6 +101,8 @@ def facts_of(found: UnknownEvents) -> dict[str, Any]:
         }
     if found.unreadable:
         facts["unreadable"] = {name: one.count for name, one in found.unreadable.items()}
+    if found.ignored:
+        facts["ignored"] = {name: list(fields) for name, fields in found.ignored.items()}
     if found.elsewhere:
         facts["other_ids"] = dict(found.elsewhere)
     if found.problems:

@@ -110,6 +110,28 @@ async def test_a_key_that_was_changed_is_told(shop: Shop, caplog: pytest.LogCapt
         assert (found["status"], found["other_ids"]) == ("healthy", {"order": 2})
 
 
+async def test_fields_that_were_stored_and_are_ignored_are_told(shop: Shop) -> None:
+    named = CODE.replace(
+        'type="order.placed"):\n    number: str',
+        'type="order.placed"):\n    number: str\n    item: str = "tea"',
+    )
+    async with shop.running(named):
+        await shop.sent("order.place", "1")
+        await shop.sent("order.cancel", "1")
+        assert "ignored" not in await events(shop, 2)
+    async with shop.running(named.replace("item: str", "article: str")):
+        found = await events(shop)
+        assert (found["status"], found["ignored"]) == ("healthy", {"order.placed": ["item"]})
+    bare = SHOP.replace(
+        'type="order.cancelled"):\n    number: str', 'type="order.cancelled"):\n    pass'
+    )
+    async with shop.running(
+        bare.replace("OrderCancelled(number=command.number)", "OrderCancelled()")
+    ):
+        # Nothing is wanted of those without fields; this class has not the item of the other.
+        assert (await events(shop))["ignored"] == {"order.placed": ["item"]}
+
+
 async def test_of_a_long_log_all_are_counted_and_the_newest_are_read(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
