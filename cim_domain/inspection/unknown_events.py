@@ -90,6 +90,9 @@ class LogExamination:
     _log: EventStore
     found: UnknownEvents | None = field(default=None, init=False)
     """What the last look has found."""
+    _since: int | None = field(default=None, init=False)
+    _position: int = field(default=0, init=False)
+    """The last event that was read; a look that fails half-way is gone on with."""
     _newer: Counter[tuple[str, int]] = field(factory=Counter, init=False)
     _unreadable: dict[str, Unreadable] = field(factory=dict, init=False)
     _ignored: dict[str, set[str]] = field(factory=dict, init=False)
@@ -104,14 +107,17 @@ class LogExamination:
         before = self.found
         if before is not None and before.head == head:
             return before
-        since = before.since if before else max(1, head - NEWEST + 1)
-        async for part in self._log.read(before.head if before else since - 1, head):
+        if self._since is None:
+            self._since = max(1, head - NEWEST + 1)
+            self._position = self._since - 1
+        async for part in self._log.read(self._position, head):
             for record in part.records:
                 self._take(record)
+                self._position = record.metadata.sequence
         types = await self._log.types()
         self.found = UnknownEvents(
             head=head,
-            since=since,
+            since=self._since,
             types={
                 name: count
                 for name, count in types.items()

@@ -10,6 +10,7 @@ import pytest
 from cim_domain.errors import Unavailable
 from cim_domain.inspection.unknown_events import LogExamination
 from cim_domain.nats.connection.link import Link
+from cim_domain.store.decorator import EventsAround
 from cim_domain.store.jetstream import JetStreamEvents, histories
 from cim_domain.store.memory import MemoryEvents
 from cim_domain.store.port import START, Commit
@@ -195,7 +196,31 @@ async def test_what_something_else_has_put_into_the_log_is_told(shop: Shop) -> N
         assert "no event that this kit has written" in found["error"]
 
 
-async def test_nothing_is_read_twice(shop: Shop) -> None:
+async def test_nothing_is_read_twice_also_where_a_look_has_failed(shop: Shop) -> None:
+    async with shop.running(NEWER):
+        await shop.sent("order.place", "1")
+    _, domain = shop.code(CODE)
+    stored = JetStreamEvents(shop.link, shop.subjects)
+    faulty = Uncounted(stored)
+    examination = LogExamination(domain, faulty)
+    with pytest.raises(Unavailable):
+        await examination.look()
+    faulty.away = False
+    assert (await examination.look()).newer == {("order.placed", 2): 1}
+
+
+class Uncounted(EventsAround):
+    """A store that cannot count while it is away."""
+
+    away = True
+
+    async def types(self) -> Mapping[str, int]:
+        if self.away:
+            raise Unavailable("the server is away")
+        return await super().types()
+
+
+async def test_later_looks_tell_of_what_has_come(shop: Shop) -> None:
     _, domain = shop.code(CODE)
     log = MemoryEvents()
     examination = LogExamination(domain, log)
