@@ -213,7 +213,7 @@ class Responder:
         try:
             self._check_and_send(reply, response)
         except RequestError as error:
-            response = self._on_error(error)
+            response = self._on_error(_of_answer(error))
             self._try_to_send(reply, response)
         except nats.errors.Error as error:
             _not_sent(error)
@@ -237,6 +237,19 @@ def _headers_size(headers: Mapping[str, str]) -> int:
     if isinstance(headers, LazyHeaders):
         return 2 * len(headers.lines) + _HEADER * headers.lines.count(b"\n")
     return sum(len(name) + len(value) + _HEADER for name, value in headers.items())
+
+
+def _of_answer(error: RequestError) -> RequestError:
+    """What kept an answer from being sent, as whoever asked can use it: he has sent little."""
+    if error.code != "too_large":
+        return error
+    size, limit = error.details.get("size"), error.details.get("limit")
+    return Failed(
+        f"the answer has {size} bytes, and a reply may have {limit}: ask for less at once, such as"
+        " a page with a smaller limit",
+        code="too_large",
+        details={**error.details, "part": "answer"},
+    )
 
 
 def _not_sent(error: Exception) -> None:

@@ -109,6 +109,12 @@ def translated(place: Place, error: DBAPIError) -> CimError:
             " changed, try again",
             code="views_locked",
         )
+    if state == _READ_ONLY:
+        return Unavailable(
+            f"the views at {place} can be read only ({state}): a standby is there, or the database"
+            " was made read-only; name the primary, or let this user write",
+            code="views_unavailable",
+        )
     if state is None or is_session_lost(state) or state.startswith("28"):
         return Unavailable(
             f"the views at {place} cannot be used ({state or 'no connection'}): check"

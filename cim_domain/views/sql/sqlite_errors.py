@@ -11,9 +11,8 @@ _LOCKED = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 _AWAY = {
     sqlite3.SQLITE_CANTOPEN,
     sqlite3.SQLITE_IOERR,
-    sqlite3.SQLITE_PERM,
-    sqlite3.SQLITE_READONLY,
 }
+_READ_ONLY = {sqlite3.SQLITE_PERM, sqlite3.SQLITE_READONLY}
 _UNFIT = {sqlite3.SQLITE_TOOBIG, sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_MISMATCH}
 _DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 
@@ -38,6 +37,12 @@ def translated(path: Path, error: BaseException | None) -> RequestError:
             f"another process has kept the views {path} locked for too long ({name}); nothing was"
             " changed, try again",
             code="views_locked",
+        )
+    if code & 0xFF in _READ_ONLY:
+        return Unavailable(
+            f"the views {path} can be read only ({name}): give this user the right to write that"
+            " file and its directory, and mount the disk so that it can be written",
+            code="views_unavailable",
         )
     if code & 0xFF in _AWAY:
         return Unavailable(

@@ -105,6 +105,24 @@ async def test_who_waits_for_a_lock_too_long_is_told(url: str) -> None:
     await database.close()
 
 
+async def test_a_database_that_was_made_read_only_says_so(url: str) -> None:
+    database = SqlViews.postgresql(url, "nix", "log")
+    await keep(await database.open(things()), named("a"))
+    await database.close()
+    engine = sa.create_engine(url, isolation_level="AUTOCOMMIT")
+    name = engine.url.database
+    with engine.connect() as connection:
+        connection.execute(
+            sa.text(f'ALTER DATABASE "{name}" SET default_transaction_read_only = on')
+        )
+    engine.dispose()
+    database = SqlViews.postgresql(url, "nix", "log")
+    with pytest.raises(Unavailable, match="can be read only") as refused:
+        await keep(await database.open(things()), named("b"))
+    assert refused.value.code == "views_unavailable"
+    await database.close()
+
+
 async def test_views_work_again_once_the_server_is_back(server: Any, url: str) -> None:
     database = SqlViews.postgresql(url, "nix", "log")
     store = await database.open(things())

@@ -387,6 +387,8 @@ async def opened(path):
     try:
         return await names(await database.open(things()))
     except Unavailable as error:
+        fitting = ("read only", "Permission denied", "may be written")
+        assert any(one in error.message for one in fitting), error.message
         return error.code
     finally:
         await database.close()
