@@ -23,8 +23,8 @@ class Progress:
 
     @property
     def head(self) -> int:
-        """The end of the log, as far as it is known."""
-        return max(self._head, self._position)
+        """The end of the log, as far as it is known: the views may be ahead of that."""
+        return self._head
 
     @property
     def behind(self) -> bool:

@@ -278,7 +278,10 @@ class ProjectionRunner:
         self, views: ViewStore, checkpoint: Checkpoint, stand_in: ViewStore | None
     ) -> None:
         complete = views.complete
-        head = 0 if complete else await self._end_of_log(checkpoint.sequence)
+        # That the log goes as far as complete views do was looked at.
+        head = checkpoint.sequence
+        if not complete:
+            head = await self._end_of_log(checkpoint.sequence)
         # At once, so that no query meets views with the position of others.
         self._readable.open(views, views if complete else stand_in)
         self._writer.start_at(checkpoint)
@@ -353,6 +356,7 @@ class ProjectionRunner:
             async for part in larger:
                 self._progress.see(part.head)
                 if part.records:
+                    self._progress.see(part.records[-1].metadata.sequence)
                     await self._writer.take_in(views, part.records)
                 if not part.records or clock() >= looked + LOOK_EVERY:
                     await self._writer.look(views)

@@ -40,5 +40,9 @@ class ProjectionStatus:
 
     @property
     def lag(self) -> int:
-        """How many events of the log it has not read yet."""
-        return max(0, self.head - self.position)
+        """How many events of the log it has not read yet.
+
+        Negative where its views have taken in more than the log is known to have: another instance
+        was quicker just now, or, where it stays so, the log was cut or is another one.
+        """
+        return self.head - self.position

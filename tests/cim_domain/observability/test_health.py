@@ -3,6 +3,7 @@
 import asyncio
 from datetime import UTC, datetime
 
+import attrs
 import pytest
 
 from cim_domain.errors import Unavailable
@@ -113,6 +114,8 @@ async def test_views_that_are_ahead_of_the_log_are_of_another() -> None:
         name="orders", version=1, generation=1, state=RunnerState.LIVE,
         position=8, head=8, error=None, answers_from=1,
     )  # fmt: skip
+
+    assert attrs.evolve(status, head=3).lag == -5
 
     async def head() -> int:
         return 3
