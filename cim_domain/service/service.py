@@ -15,11 +15,13 @@ from importlib.metadata import version as version_of
 from typing import Any, Self
 from uuid import uuid4
 
+from cim_domain.errors import Unavailable
 from cim_domain.model.domain import Domain
 from cim_domain.model.subjects import Subjects
 from cim_domain.nats.config.settings import NatsSettings
 from cim_domain.nats.connection.events import ConnectionChange
 from cim_domain.nats.connection.link import Link
+from cim_domain.nats.jetstream.api import ApiError
 from cim_domain.nats.jetstream.dead_letters import StreamDeadLetters, dead_letter_stream
 from cim_domain.nats.jetstream.requirements import require_server
 from cim_domain.nats.jetstream.streams import ensure_stream
@@ -39,6 +41,7 @@ from cim_domain.service.parts.part import Context
 from cim_domain.service.parts.processes import Processes
 from cim_domain.service.parts.projections import Projections
 from cim_domain.service.parts.write_side import WriteSide
+from cim_domain.service.patience import Starting, ended_within, leave_if_silent
 from cim_domain.service.settings import ServiceSettings
 from cim_domain.store.fullness import FullnessNoted
 from cim_domain.store.jetstream import ensure_log, partitioned
@@ -99,13 +102,17 @@ class Service:
         Raises `ConfigurationError` and `Unavailable`; nothing is left running then.
         """
         async with AsyncExitStack() as stack:
-            await self._start(stack)
+            link = await Link.open(self._nats, name=self.subjects.service, url=self._url)
+            self._link = link
+            stack.push_async_callback(link.drain)
+            link.listen(self._connection_changed)
+            await stack.enter_async_context(await self._started(link))
             self._stack = stack.pop_all()
         logger.info("%s is ready (instance %s)", self.subjects.service, self.instance)
 
     async def stop(self) -> None:
         """Take nothing new, finish and answer what is in flight, store checkpoints, disconnect."""
-        await self._stack.aclose()
+        await ended_within(self._stop(), self._settings.stop_patience)
         logger.info("%s has stopped (instance %s)", self.subjects.service, self.instance)
 
     async def health(self) -> dict[str, Any]:
@@ -118,8 +125,24 @@ class Service:
             return "there is no connection to the server"
         return None
 
-    async def _start(self, stack: AsyncExitStack) -> None:
-        context = await self._connect(stack)
+    async def _stop(self) -> None:
+        if self._link is not None:
+            await leave_if_silent(self._link, self._settings.stop_silence)
+        await self._stack.aclose()
+
+    async def _started(self, link: Link) -> AsyncExitStack:
+        """What is started, once JetStream can do what is asked of it."""
+        starting = Starting(link, self._settings.start_patience)
+        while True:
+            try:
+                async with AsyncExitStack() as stack:
+                    await self._start(link, stack)
+                    return stack.pop_all()
+            except (Unavailable, ApiError) as error:
+                await starting.again(error)
+
+    async def _start(self, link: Link, stack: AsyncExitStack) -> None:
+        context = await self._prepare(link)
         broker = Broker(context)
         projections = Projections(context)
         write_side = WriteSide(context)
@@ -141,11 +164,8 @@ class Service:
         await endpoints.start()
         stack.push_async_callback(endpoints.stop)
 
-    async def _connect(self, stack: AsyncExitStack) -> Context:
-        """A connection to a server that will do, and the streams that every part needs."""
-        link = self._link = await Link.open(self._nats, name=self.subjects.service, url=self._url)
-        stack.push_async_callback(link.drain)
-        link.listen(self._connection_changed)
+    async def _prepare(self, link: Link) -> Context:
+        """See that the server will do, and that there are the streams that every part needs."""
         await require_server(link)
         replicas = self._nats.replicas
         identity = await ensure_log(

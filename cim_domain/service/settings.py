@@ -59,6 +59,12 @@ class ServiceSettings(BaseSettings):
     """Seconds after which a query is given up."""
     store_patience: Seconds = 12.0
     """Seconds that a command waits for a server that is away; an election takes 4 to 8."""
+    start_patience: Seconds = 30.0
+    """Seconds that a start waits for JetStream, once it is connected: an election takes 4 to 8."""
+    stop_patience: Seconds = 20.0
+    """Seconds that ending may take. What is still in flight then, such as reactions, is cut."""
+    stop_silence: Seconds = 3.0
+    """Seconds that ending waits for a sign of the server; without one it goes on without it."""
     lag_allowed: Annotated[int, Field(ge=0)] = 10_000
     """Events that a projection may be behind before health says degraded."""
     attempts: Annotated[int, Field(ge=1, le=1000)] = 5

@@ -151,9 +151,12 @@ class Subscriber:
         await _end(*self._running)
         for queue in tuple(self._queues.values()):
             await self._hand_back(queue)
-        while self._tasks:
-            await asyncio.wait(self._tasks)
-        await _end(self._progress)
+        try:
+            while self._tasks:
+                await asyncio.wait(self._tasks)
+        finally:
+            # Of those that are left, because nobody waits for them any more, others get the rest.
+            await _end(*self._tasks, self._progress)
         self._running, self._progress = [], None
         # So that others get at once what was handed back, whatever becomes of the connection.
         with suppress(RequestError):

@@ -134,8 +134,12 @@ class Responder:
                 await self._subscription.drain()  # type: ignore[no-untyped-call]
             except (nats.errors.Error, OSError) as error:
                 logger.warning("draining %s: %s", self.subject, error)
-        while self._tasks:
-            await asyncio.wait(self._tasks)
+        try:
+            while self._tasks:
+                await asyncio.wait(self._tasks)
+        finally:
+            for task in tuple(self._tasks):
+                task.cancel()
 
     def _receive(self, message: Msg) -> None:
         size = len(message.data) + _headers_size(message.headers or {}) + _OVERHEAD
