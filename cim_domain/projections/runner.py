@@ -111,6 +111,11 @@ class ProjectionRunner:
         """The sequence of the last event that the views have taken in."""
         return self._progress.position
 
+    @property
+    def readable(self) -> bool:
+        """Whether queries have views to read: these, or those of the version before."""
+        return self._readable.reads is not None
+
     def reader(self, organization_id: str | None) -> Views:
         """The views as queries may read them.
 

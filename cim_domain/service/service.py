@@ -88,6 +88,7 @@ class Service:
         self._adapters = adapters or Adapters()
         self._stack = AsyncExitStack()
         self._link: Link | None = None
+        self._views_missing: Callable[[], str | None] = lambda: None
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -123,7 +124,7 @@ class Service:
         """What it lacks to serve, all of it; None: nothing, as far as is known here."""
         if self._link is None or not self._link.connected:
             return "there is no connection to the server"
-        return None
+        return self._views_missing()
 
     async def _stop(self) -> None:
         if self._link is not None:
@@ -145,6 +146,7 @@ class Service:
         context = await self._prepare(link)
         broker = Broker(context)
         projections = Projections(context)
+        self._views_missing = projections.missing
         write_side = WriteSide(context)
         processes = Processes(context, write_side)
         queue = CommandQueue(context, write_side)

@@ -103,6 +103,7 @@ class Discovery:
                     metadata={},
                 )
                 for responder in self._responders
+                if responder.listening
             ],
         ).to_dict()
 

@@ -122,6 +122,11 @@ class Responder:
         self._dropped = 0
         self._told = -_SILENCE
 
+    @property
+    def listening(self) -> bool:
+        """Whether requests come here."""
+        return self._subscription is not None
+
     async def start(self) -> Self:
         """Listen from now on; the server knows it after a `round_trip`."""
         self._subscription = await self._link.client.listen(self.subject, self._receive, QUEUE)

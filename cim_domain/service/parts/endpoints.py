@@ -13,6 +13,7 @@ from cim_domain.endpoints.replay_routing import Replay, ReplayHandler
 from cim_domain.nats.connection.connect import round_trip
 from cim_domain.nats.jetstream.dead_letter_box import DeadLetterBox
 from cim_domain.nats.services.discovery import Discovery
+from cim_domain.nats.services.joining import Joining
 from cim_domain.nats.services.responder import Responder
 from cim_domain.observability.health import Health
 from cim_domain.service.parts.command_queue import CommandQueue
@@ -20,6 +21,9 @@ from cim_domain.service.parts.part import Context, Part
 from cim_domain.service.parts.projections import Projections
 from cim_domain.service.parts.write_side import WriteSide
 from cim_domain.wire.codec import MAX_ERROR_HEADERS
+
+QUERIES = "queries"
+"""The endpoint of queries."""
 
 
 @define(eq=False)
@@ -51,7 +55,11 @@ class Endpoints(Part):
             guarded=_guarded(here),
         )
         async with AsyncExitStack() as stack:
-            answering: list[Responder | Discovery] = [*responders, discovery]
+            # Before the discovery, which would have the instance hear itself.
+            answering: list[Responder | Joining | Discovery] = [
+                self._joining(one) if one.name == QUERIES else one for one in responders
+            ]
+            answering.append(discovery)
             for one in answering:
                 await one.start()
                 stack.push_async_callback(one.stop)
@@ -63,6 +71,12 @@ class Endpoints(Part):
         """See `Part.stop`."""
         self._projections.give_up_building()
         await self._stack.aclose()
+
+    def _joining(self, queries: Responder) -> Joining:
+        here = self._context
+        return Joining(
+            here.link, queries, here.subjects.service, self._instance, self._projections.missing
+        )
 
     def _responders(self) -> list[Responder]:
         here = self._context
@@ -97,7 +111,7 @@ class Endpoints(Part):
             Responder(here.link, name, subject, handle, on_error, _guarded(here))
             for name, subject, handle, on_error in (
                 ("commands", subjects.commands, commands.handle, commands.error),
-                ("queries", subjects.queries, queries.handle, queries.error),
+                (QUERIES, subjects.queries, queries.handle, queries.error),
                 ("health", subjects.health, health.handle, health.error),
                 ("replays", subjects.replays, replays.handle, replays.error),
             )

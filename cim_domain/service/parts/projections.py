@@ -72,6 +72,11 @@ class Projections(Part):
         """See `Part.stop`."""
         await self._end(self.runners.values())
 
+    def missing(self) -> str | None:
+        """Which views cannot be read yet, because they are being built; None: all can."""
+        building = sorted(name for name, one in self.runners.items() if not one.readable)
+        return f"the views of {', '.join(building)} are being built" if building else None
+
     def give_up_building(self) -> None:
         """End the building of views that somebody waits for: it may take long."""
         for builder in self._builders.values():
