@@ -34,6 +34,11 @@ COMMANDS = {
         "history",
         "Show each event of an aggregate, and what it changed of the aggregate's state.",
     ),
+    "describe": (
+        "describe",
+        "describe",
+        "Show what a domain is made of: commands, events, views, queries, processes, their fields.",
+    ),
     "health": (
         "health",
         "health",

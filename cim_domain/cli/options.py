@@ -6,6 +6,8 @@ from uuid import UUID
 
 import typer
 
+from cim_domain.cli import completion
+
 CONNECTION = "Connection"
 OUTPUT = "Output"
 
@@ -82,6 +84,7 @@ DomainName = Annotated[
     typer.Argument(
         metavar="DOMAIN",
         help="The domain: its name, such as nix, or MODULE:ATTRIBUTE where it stands in your code.",
+        autocompletion=completion.domains,
         show_default=False,
     ),
 ]
@@ -92,6 +95,7 @@ Domain = Annotated[
         "-d",
         metavar="DOMAIN",
         help="The domain, for a short subject: its name, or MODULE:ATTRIBUTE.",
+        autocompletion=completion.domains,
     ),
 ]
 Payload = Annotated[
@@ -117,14 +121,21 @@ ExpectedVersion = Annotated[
 QueueSubject = Annotated[
     str,
     typer.Argument(
-        metavar="SUBJECT", help="nix.submit.flake.create, or flake.create with --domain."
+        metavar="SUBJECT",
+        help="nix.cmd.flake.create or nix.submit.flake.create; or flake.create with --domain.",
+        autocompletion=completion.subjects("cmd", "submit"),
     ),
 ]
 StoredCommand = Annotated[
     UUID, typer.Argument(metavar="COMMAND_ID", help="The id that submit or schedule showed.")
 ]
 AggregateName = Annotated[
-    str, typer.Argument(metavar="AGGREGATE", help="Which kind of aggregate, such as flake.")
+    str,
+    typer.Argument(
+        metavar="AGGREGATE",
+        help="Which kind of aggregate, such as flake.",
+        autocompletion=completion.aggregates,
+    ),
 ]
 AggregateKey = Annotated[
     str,

@@ -4,6 +4,7 @@ Text from elsewhere is never read as markup and never reaches a terminal with co
 """
 
 import json
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -22,6 +23,14 @@ class Output:
     def __init__(self) -> None:
         self.console = _console(stderr=False)
         self.errors = _console(stderr=True)
+
+    @property
+    def width(self) -> int | None:
+        """Columns of the terminal; where there is none, those that ``COLUMNS`` asks for, if any."""
+        if self.console.is_terminal:
+            return self.console.width
+        asked = os.environ.get("COLUMNS", "")
+        return int(asked) if asked.isdecimal() and int(asked) else None
 
     def show(self, what: RenderableType) -> None:
         """Write a result for people."""

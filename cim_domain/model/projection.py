@@ -119,6 +119,8 @@ class Answer:
     query: type[Query]
     _ask: Callable[..., Awaitable[Any]]
     _takes_metadata: bool
+    returns: Any
+    """What the method says it returns."""
     _result: TypeAdapter[Any]
 
     async def ask(self, query: Query, views: Views, metadata: Metadata) -> bytes:
@@ -264,7 +266,11 @@ def _answers(projection: Projection, place: str, mistakes: Mistakes) -> dict[typ
                 if query in found:
                     mistakes.add(f"{place}: two @answers methods for {query.__name__}")
                 found[query] = Answer(
-                    query, getattr(projection, handler.name), len(handler.parameters) > 2, result
+                    query,
+                    getattr(projection, handler.name),
+                    len(handler.parameters) > 2,
+                    handler.returns,
+                    result,
                 )
     return found
 

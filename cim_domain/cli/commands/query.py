@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from cim_domain.cli.completion import subjects
 from cim_domain.cli.exit_codes import Refused
 from cim_domain.cli.options import (
     LARGEST,
@@ -29,7 +30,11 @@ from cim_domain.errors import RequestError
 def query(
     subject: Annotated[
         str,
-        typer.Argument(metavar="SUBJECT", help="nix.query.flake.get, or flake.get with --domain."),
+        typer.Argument(
+            metavar="SUBJECT",
+            help="nix.query.flake.get, or flake.get with --domain.",
+            autocompletion=subjects("query"),
+        ),
     ],
     payload: Payload = "{}",
     *,
@@ -70,12 +75,12 @@ def query(
     session = Session(url, data_directory, config, timeout, json=json, debug=debug)
 
     async def work() -> None:
-        subjects, message_type = read_subject(
+        where, message_type = read_subject(
             subject, "query", domain, session.settings().subject_prefix
         )
         data = read_payload(payload)
         said = read_meta(meta)
-        async with session.client(subjects) as client:
+        async with session.client(where) as client:
             try:
                 answer = await client.ask(
                     message_type,

@@ -21,6 +21,7 @@ from cim_domain.cli.options import (
     Timeout,
     Url,
 )
+from cim_domain.cli.reading.commands import check_command
 from cim_domain.cli.reading.moments import read_after, read_at
 from cim_domain.cli.reading.subject import id_text, read_meta, read_payload, read_subject
 from cim_domain.cli.rendering.command_status import show_found
@@ -38,7 +39,7 @@ def schedule(
         typer.Option(metavar="TIME", help="When, with the time zone: 2030-01-01T08:00:00Z."),
     ] = None,
     after: Annotated[
-        str | None, typer.Option(metavar="LENGTH", help="After how long: 90s, 15m, 2h, 3d.")
+        str | None, typer.Option(metavar="LENGTH", help="After how long: 90s, 15m, 1h30m, 3d.")
     ] = None,
     command_id: CommandId = None,
     organization_id: Organization = None,
@@ -56,7 +57,7 @@ def schedule(
 
     [bold]Examples[/bold]
 
-      cim-domain schedule nix.submit.flake.update '{"path": "/srv/web"}' --after 2h
+      cim-domain schedule nix.cmd.flake.update '{"path": "/srv/web"}' --after 2h
 
       cim-domain schedule flake.update @update.json -d nix --at 2030-01-01T08:00:00Z
 
@@ -73,6 +74,7 @@ def schedule(
         subjects, message_type = read_subject(
             subject, "submit", domain, session.settings().subject_prefix
         )
+        check_command(session, domain or subjects.domain, message_type)
         data = read_payload(payload)
         said = read_meta(meta)
         async with session.client(subjects) as client:

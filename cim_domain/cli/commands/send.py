@@ -5,6 +5,7 @@ from uuid import UUID
 
 import typer
 
+from cim_domain.cli.completion import subjects
 from cim_domain.cli.exit_codes import Refused
 from cim_domain.cli.options import (
     Actor,
@@ -30,7 +31,9 @@ def send(
     subject: Annotated[
         str,
         typer.Argument(
-            metavar="SUBJECT", help="nix.cmd.flake.create, or flake.create with --domain."
+            metavar="SUBJECT",
+            help="nix.cmd.flake.create, or flake.create with --domain.",
+            autocompletion=subjects("cmd"),
         ),
     ],
     payload: Payload = "{}",
@@ -71,12 +74,12 @@ def send(
     session = Session(url, data_directory, config, timeout, json=json, debug=debug)
 
     async def work() -> None:
-        subjects, message_type = read_subject(
+        where, message_type = read_subject(
             subject, "cmd", domain, session.settings().subject_prefix
         )
         data = read_payload(payload)
         said = read_meta(meta)
-        async with session.client(subjects) as client:
+        async with session.client(where) as client:
             outcome = await client.send(
                 message_type,
                 data,

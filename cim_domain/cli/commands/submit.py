@@ -21,6 +21,7 @@ from cim_domain.cli.options import (
     Timeout,
     Url,
 )
+from cim_domain.cli.reading.commands import check_command
 from cim_domain.cli.reading.subject import id_text, read_meta, read_payload, read_subject
 from cim_domain.cli.rendering.command_status import show_found, show_status
 from cim_domain.cli.session import Session
@@ -50,7 +51,7 @@ def submit(
 
     [bold]Examples[/bold]
 
-      cim-domain submit nix.submit.flake.create '{"path": "/srv/web"}'
+      cim-domain submit nix.cmd.flake.create '{"path": "/srv/web"}'
 
       cim-domain submit flake.update @update.json --domain nix --wait --timeout 60
 
@@ -63,6 +64,7 @@ def submit(
         subjects, message_type = read_subject(
             subject, "submit", domain, session.settings().subject_prefix
         )
+        check_command(session, domain or subjects.domain, message_type)
         data = read_payload(payload)
         said = read_meta(meta)
         async with session.client(subjects) as client:

@@ -22,6 +22,9 @@ _COMMANDS: Mapping[str, str] = {
     "event": "events",
 }
 
+_ALSO: Mapping[Kind, str] = {"submit": "cmd"}
+"""Another kind of subject that says the same: the command is one, however it is sent."""
+
 _LARGEST = 64 * 1024 * 1024
 """Bytes: no server can be told to take larger messages."""
 
@@ -43,7 +46,7 @@ def read_subject(text: str, kind: Kind, domain: str | None, prefix: str) -> tupl
     if len(tokens) < 4:
         usage(f"{text!r} is no subject: expected DOMAIN.{kind}.AGGREGATE.ACTION")
     *before, name, found, aggregate, action = tokens
-    if found != kind:
+    if found not in {kind, _ALSO.get(kind)}:
         if found in _COMMANDS:
             usage(f"{text!r} is for `cim-domain {_COMMANDS[found]}`, and here is DOMAIN.{kind}")
         usage(f"{text!r} is no subject: expected DOMAIN.{kind}.AGGREGATE.ACTION")

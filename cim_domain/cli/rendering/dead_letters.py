@@ -2,6 +2,7 @@
 
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
+from textwrap import wrap
 from typing import Any
 
 import orjson
@@ -54,8 +55,12 @@ def decode(stored: StoredLetter, subjects: Subjects, domain: Domain | None) -> D
     return Decoded(message_type, orjson.loads(event.to_wire()))
 
 
-def letters_table(letters: Sequence[StoredLetter]) -> Text:
-    """Letters, a line for each."""
+def letters_text(letters: Sequence[StoredLetter], width: int | None) -> Text:
+    """Letters: a line for each, or a few that are no longer than `width`, unless a word is."""
+    return _table(letters) if width is None else _list(letters, width)
+
+
+def _table(letters: Sequence[StoredLetter]) -> Text:
     return table(
         HEADER,
         [
@@ -72,6 +77,32 @@ def letters_table(letters: Sequence[StoredLetter]) -> Text:
             for one in letters
         ],
     )
+
+
+def _list(letters: Sequence[StoredLetter], width: int) -> Text:
+    indent = " " * (max(len(str(one.sequence)) for one in letters) + 2)
+    lines: list[Text] = []
+    for one in letters:
+        letter = one.letter
+        time = write_time(one.time.replace(microsecond=0)).replace(".000000", "")
+        lines.append(
+            Text.assemble(
+                (f"{one.sequence:<{len(indent)}}", "bold"),
+                (f"{time}  ", "dim"),
+                (f"{escaped(letter.consumer)}  ", "cyan"),
+                (escaped(letter.code), "red"),
+            )
+        )
+        place = f" at {letter.sequence}" if letter.sequence else ""
+        tried = f", tried {letter.deliveries} times" if letter.deliveries > 1 else ""
+        for text in (f"{letter.subject}{place}{tried}", letter.reason):
+            lines += [Text(f"{indent}{part}") for part in _wrapped(text, width - len(indent))]
+    return Text("\n").join(lines)
+
+
+def _wrapped(text: str, width: int) -> list[str]:
+    words = escaped(" ".join(text.split()))
+    return wrap(words, max(width, 20), break_long_words=False, break_on_hyphens=False)
 
 
 def letter_dict(stored: StoredLetter) -> dict[str, Any]:

@@ -88,6 +88,9 @@ def test_a_letter_is_listed_with_what_is_known_of_it(cli, letters):
     header, row = cli("dlq", "list", "nix").out.splitlines()
     assert header.split()[:3] == ["letter", "time", "consumer"]
     assert row.endswith("the store was away")
+    narrow = cli("dlq", "list", "nix", COLUMNS="80").out.splitlines()
+    assert max(map(len, narrow)) <= 80
+    assert narrow[-1].strip() == "the store was away"
 
 
 def test_without_letters_the_list_is_empty(cli, letters):

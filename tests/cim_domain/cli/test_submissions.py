@@ -117,6 +117,33 @@ def test_organizations_do_not_see_each_other(cli):
 
 
 def test_a_subject_for_another_command_is_wrong_usage(cli):
-    ran = cli("submit", "nix.cmd.flake.create", fields("/submit/usage"))
+    ran = cli("submit", "nix.query.flake.get", fields("/submit/usage"))
     assert ran.code == 2
-    assert "`cim-domain send`" in ran.err
+    assert "`cim-domain query`" in ran.err
+    ran = cli("send", "nix.submit.flake.create", fields("/submit/usage"))
+    assert ran.code == 2
+    assert "`cim-domain submit`" in ran.err
+
+
+def test_a_subject_of_a_command_will_do(cli):
+    path = f"/submitted/{uuid4()}"
+    payload = fields(path)
+    stored = cli("submit", "nix.cmd.flake.create", payload, "--wait", "--json").document
+    assert stored["status"] == "accepted"
+    at = ("--after", "1h30m", "--json")
+    later = cli("schedule", "nix.cmd.flake.update", payload, *at).document
+    assert later["status"] == "scheduled"
+    assert cli("cancel", "nix", later["command_id"]).code == 0
+
+
+@pytest.mark.parametrize("command", [("submit",), ("schedule", "--after", "1h")])
+def test_a_command_that_the_domain_does_not_have_is_told_at_once(cli, command):
+    ran = cli(*command, "nix.cmd.flake.craete", "{}")
+    assert (ran.code, ran.out) == (2, "")
+    assert "has no command 'flake.craete'; did you mean 'flake.create'" in ran.err
+
+
+def test_of_a_domain_whose_code_is_elsewhere_nothing_is_known(cli):
+    ran = cli("submit", "elsewhere.cmd.thing.do", "{}")
+    assert ran.code == 3
+    assert "nothing stores commands" in ran.err

@@ -21,7 +21,7 @@ from cim_domain.cli.reading.moments import read_since
 from cim_domain.cli.rendering.dead_letters import (
     decode,
     letter_dict,
-    letters_table,
+    letters_text,
     whole_letter,
     whole_letter_dict,
 )
@@ -77,7 +77,7 @@ def list_letters(
         if session.json:
             session.output.document([letter_dict(one) for one in shown])
         elif shown:
-            session.output.show(letters_table(shown))
+            session.output.show(letters_text(shown, session.output.width))
         else:
             session.output.note("there are none")
         if len(found) > limit:
