@@ -7,7 +7,6 @@ scheduled waits on ``nix.schedule.{command id}`` until the server itself moves i
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
-from cim_domain.commands.decoding import NOT_A_REQUEST, command_metadata, refuse_delivery
 from cim_domain.errors import Invalid
 from cim_domain.identity import NAMESPACE, canonical_id, derived_id
 from cim_domain.model.metadata import Clock, Metadata
@@ -123,6 +122,13 @@ def submitted_metadata(
     if that is a UUID; or else it follows from its place in the stream `stream_id`. Raises
     `Invalid`; with the code ``not_a_request`` for what no client has submitted.
     """
+    # Here, because clients schedule commands, and read none: they need no write side.
+    from cim_domain.commands.decoding import (  # noqa: PLC0415
+        NOT_A_REQUEST,
+        command_metadata,
+        refuse_delivery,
+    )
+
     headers = received.headers
     # nats-py and others put this one on what is published to a stream.
     refuse_delivery({name: "" for name in headers if name != _EXPECTED_STREAM}, "")
