@@ -15,7 +15,7 @@ from cim_domain.commands.idempotency import (
     keep_answers,
     take_back,
 )
-from cim_domain.commands.lanes import Lane, Work
+from cim_domain.commands.lanes import Deadlines, Lane, Work
 from cim_domain.commands.repository import LoadedAggregate, Repository
 from cim_domain.commands.results import Answer, id_taken, outcome_of
 from cim_domain.errors import Busy, Conflict, Failed, RequestError, Unavailable
@@ -64,6 +64,7 @@ class Executor:
         self._log_id = log_id
         self._lanes: dict[tuple[str, str], Lane] = {}
         self._rules: dict[str, Rules] = {}
+        self._deadlines = Deadlines()
         self._in_flight = 0
 
     @property
@@ -86,12 +87,12 @@ class Executor:
         lane.size += 1
         self._in_flight += 1
         if lane.task is None:
-            lane.task = asyncio.create_task(self._work_off(lane))
-        expiry = loop.call_at(work.deadline, work.expire)
+            lane.task = loop.create_task(self._work_off(lane))
+        self._deadlines.add(work)
         try:
             return await work.outcome
         finally:
-            expiry.cancel()
+            self._deadlines.remove(work)
 
     async def idle(self) -> None:
         """Wait until no command is waiting or being carried out."""

@@ -46,6 +46,40 @@ class Work:
         )
 
 
+class Deadlines:
+    """Ends commands whose time has run out, with one timer for all of them.
+
+    All are given as much time, so that the one that came first is due first: a timer for each would
+    cost more than many a decision.
+    """
+
+    def __init__(self) -> None:
+        self._works: dict[Work, None] = {}
+        self._timer: asyncio.TimerHandle | None = None
+
+    def add(self, work: Work) -> None:
+        """Have it expire at its deadline, which is none before that of those added earlier."""
+        self._works[work] = None
+        if self._timer is None:
+            self._arm(work.deadline)
+
+    def remove(self, work: Work) -> None:
+        """Leave it alone from now on."""
+        del self._works[work]
+
+    def _arm(self, deadline: float) -> None:
+        self._timer = asyncio.get_running_loop().call_at(deadline, self._expire)
+
+    def _expire(self) -> None:
+        self._timer = None
+        now = asyncio.get_running_loop().time()
+        for work in self._works:
+            if work.deadline > now:
+                self._arm(work.deadline)
+                return
+            work.expire()
+
+
 @define(eq=False)
 class Lane:
     """The commands that wait for one aggregate, and the task that works them off."""

@@ -8,6 +8,7 @@ import asyncio
 import re
 from collections.abc import Callable, Mapping
 from itertools import count
+from math import inf
 from typing import Self
 
 import nats.errors
@@ -27,6 +28,9 @@ _REFUSED = re.compile(r'(?P<kind>publish|subscription) to "(?P<subject>[^"]+)"',
 
 _LOOKS = 4
 """So often, in the time that an answer may take, it is looked whether there is progress."""
+
+_STEP = 0.02
+"""Seconds from one round of looks to the next, at least: what is due earlier is looked at then."""
 
 _BUSY = 64 * 1024
 """Bytes between two looks: with as many, replies may be waiting behind others on the connection."""
@@ -64,10 +68,12 @@ class _Waiting:
     subject: str
     complete: Callable[[Msg], bool]
     done: asyncio.Future[None]
+    timeout: float
+    look_at: float
+    """When it is looked next whether there is progress."""
     end: int = 0
     """How many bytes of the client's will have been sent when it is."""
     replies: list[Msg] = field(factory=list)
-    looking: asyncio.TimerHandle | None = None
     progress: tuple[int, int, int] = (0, 0, 0)
     looks: int = 0
     quiet: int = 0
@@ -92,6 +98,9 @@ class Requests:
         self._subscription: Subscription | None = None
         self._deaf = False
         """Whether the server has refused the subscription to replies."""
+        self._looking: asyncio.TimerHandle | None = None
+        self._look_at = inf
+        """When the next round of looks is."""
 
     async def start(self) -> Self:
         """Listen for replies."""
@@ -159,9 +168,11 @@ class Requests:
             raise self._no_replies()
         loop = asyncio.get_running_loop()
         token = str(next(self._tokens))
-        waiting = self._waiting[token] = _Waiting(subject, complete, loop.create_future())
-        # Lighter than a timeout's context, of which every append would pay for one.
-        waiting.looking = loop.call_later(timeout / _LOOKS, self._look, waiting, timeout)
+        first_look = loop.time() + timeout / _LOOKS
+        waiting = self._waiting[token] = _Waiting(
+            subject, complete, loop.create_future(), timeout, first_look
+        )
+        self._look_by(first_look)
         try:
             self._client.send(subject, payload, self._prefix + token, block)
             waiting.end = self._client.queued
@@ -177,21 +188,36 @@ class Requests:
             check_sizes(self._client, subject, len(block or b""), len(payload))
             raise
         finally:
-            waiting.looking.cancel()
             del self._waiting[token]
         return waiting.replies
 
-    def _look(self, waiting: _Waiting, timeout: float) -> None:
-        """See whether there is progress, and look again later; or end it for want of that."""
+    def _look_by(self, when: float) -> None:
+        """Have a round of looks by then: one timer for all, which costs more than an answer."""
+        if when < self._look_at:
+            if self._looking is not None:
+                self._looking.cancel()
+            self._look_at = when
+            self._looking = asyncio.get_running_loop().call_at(when, self._look_round)
+
+    def _look_round(self) -> None:
+        self._looking, self._look_at = None, inf
+        now = asyncio.get_running_loop().time()
+        for waiting in self._waiting.values():
+            if waiting.look_at <= now:
+                self._look(waiting)
+                waiting.look_at = now + waiting.timeout / _LOOKS
+        if self._waiting:
+            soonest = min(waiting.look_at for waiting in self._waiting.values())
+            self._look_by(max(soonest, now + _STEP))
+
+    def _look(self, waiting: _Waiting) -> None:
+        """See whether there is progress; end it for want of that."""
         progress = self._progress(waiting, self._client.sent)
         waiting.looks += 1
         waiting.quiet = 0 if progress != waiting.progress else waiting.quiet + 1
         waiting.progress = progress
         if waiting.quiet >= _LOOKS:
-            waiting.fail(NoAnswer(f"no answer within {timeout:g} s", code="timeout"))
-            return
-        loop = asyncio.get_running_loop()
-        waiting.looking = loop.call_later(timeout / _LOOKS, self._look, waiting, timeout)
+            waiting.fail(NoAnswer(f"no answer within {waiting.timeout:g} s", code="timeout"))
 
     def _progress(self, waiting: _Waiting, sent: int) -> tuple[int, int, int]:
         # The only reply, once asked for, is not waited for longer because others come: where its

@@ -416,7 +416,7 @@ async def test_what_nobody_waits_for_any_more_counts_as_well(store: FaultyEvents
 async def test_each_command_is_answered_in_its_time_however_many_wait_before_it(
     store: FaultyEvents,
 ) -> None:
-    instance = executor(store, patience=0.2)
+    instance = executor(store, patience=1.0)
     store.gates[DOMAIN.id_for(add())] = asyncio.Event()
     outcomes = await asyncio.gather(*(send(instance, add(), number) for number in range(3 * RUN)))
     codes = [code(one) for one in outcomes]

@@ -13,6 +13,7 @@ from cim_domain.nats.connection.connect import connect, round_trip
 from cim_domain.nats.connection.link import Link
 from cim_domain.nats.connection.requests import NoAnswer, Requests
 from cim_domain.testing.server import crash, frozen, throwaway_server
+from tests.cim_domain.counting import calls
 
 
 @pytest.fixture
@@ -179,3 +180,37 @@ async def test_a_server_that_reads_nothing_does_not_hold_a_request_beyond_its_ti
         assert {getattr(one, "code", one) for one in outcomes} == {"timeout"}
         assert spent < 3
         await link.close()
+
+
+async def test_requests_are_given_up_each_in_its_own_time(
+    link: Link, other: Client, subjects: Subjects
+) -> None:
+    asked: asyncio.Queue[Msg] = asyncio.Queue()
+    await other.subscribe(subjects.commands, cb=asked.put)
+    await round_trip(other)
+    clock = asyncio.get_running_loop().time
+    began = clock()
+
+    async def ask(seconds: float) -> float:
+        with pytest.raises(NoAnswer, match="no answer within"):
+            await link.requests.one(subjects.command("a.b"), timeout=seconds)
+        return seconds
+
+    # The one that is looked at later was there before.
+    asking = [asyncio.create_task(ask(seconds)) for seconds in (0.6, 0.1, 0.3)]
+    ended = [await one for one in asyncio.as_completed(asking)]
+    assert ended == [0.1, 0.3, 0.6]
+    assert clock() - began >= 0.6
+
+
+async def test_requests_share_a_timer(link: Link, other: Client, subjects: Subjects) -> None:
+    async def echo(message: Msg) -> None:
+        await message.respond(message.data)
+
+    await other.subscribe(subjects.commands, cb=echo)
+    await round_trip(other)
+    with calls() as counted:
+        for _ in range(50):
+            await link.requests.one(subjects.command("a.b"), timeout=60)
+    assert counted["many"] >= 50
+    assert counted["call_at"] + counted["call_later"] <= 2
