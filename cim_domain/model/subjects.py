@@ -30,6 +30,8 @@ class Subjects:
     partitions: int = PARTITIONS
     """How many the domain's log has; fixed when the log is made."""
     root: str = field(init=False)
+    event_stream: str = field(init=False, repr=False, eq=False)
+    """``NIX_EVENTS``"""
     _depth: int = field(init=False, repr=False, eq=False)
 
     def __attrs_post_init__(self) -> None:
@@ -40,6 +42,7 @@ class Subjects:
             )
         root = f"{self.prefix}.{self.domain}" if self.prefix else self.domain
         object.__setattr__(self, "root", root)
+        object.__setattr__(self, "event_stream", self._stream("EVENTS"))
         object.__setattr__(self, "_depth", root.count(".") + 1)
 
     def command(self, message_type: str) -> str:
@@ -165,11 +168,6 @@ class Subjects:
     def health(self) -> str:
         """``health.cim-domain-nix``"""
         return f"{self.prefix}.health.{self.service}" if self.prefix else f"health.{self.service}"
-
-    @property
-    def event_stream(self) -> str:
-        """``NIX_EVENTS``"""
-        return self._stream("EVENTS")
 
     @property
     def command_stream(self) -> str:

@@ -53,7 +53,9 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 def write_time(time: datetime) -> str:
     """``2026-11-21T08:30:00.250000Z``"""
-    return time.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
+    if time.tzinfo is not UTC:
+        time = time.astimezone(UTC)
+    return time.isoformat("T", "microseconds")[: -len("+00:00")] + "Z"
 
 
 def read_time(text: str) -> datetime:

@@ -22,9 +22,12 @@ def test_the_hash_is_fnv_1a() -> None:
     assert fnv1a(b"foobar") == 0xBF9CF968
 
 
-@given(st.sampled_from(_NAMES), st.uuids(), st.integers(1, 4096))
-def test_it_is_one_of_so_many(aggregate: str, identifier: object, partitions: int) -> None:
-    assert 0 <= partition_of(aggregate, str(identifier), partitions) < partitions
+@given(st.sampled_from(_NAMES), st.uuids(), st.integers(1, 4096) | st.sampled_from([16, 256, 4096]))
+def test_it_is_the_hash_modulo_their_number(
+    aggregate: str, identifier: object, partitions: int
+) -> None:
+    found = partition_of(aggregate, str(identifier), partitions)
+    assert found == fnv1a(f"{aggregate}{identifier}".encode()) % partitions
 
 
 async def test_the_server_agrees(link: Link, subjects: Subjects) -> None:

@@ -33,6 +33,7 @@ async def written(
 @given(st.dictionaries(names, texts, max_size=5), st.binary(max_size=20))
 @example({"X-Event-ID": "1"}, b"")
 @example({"X-Event-ID": " ä\r\nX-Other: 1 "}, b"{}")
+@example({"X-%s%": "100 %d", " ": "nowhere"}, b"")
 async def test_any_headers_are_written_as_nats_py_writes_them(
     headers: dict[str, str], payload: bytes
 ) -> None:
