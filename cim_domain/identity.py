@@ -26,7 +26,7 @@ IdSource = Callable[[], str]
 
 def fresh_id() -> str:
     """A random UUID as text."""
-    return _text(os.urandom(16), 0x40)
+    return _text(os.urandom(16), 4)
 
 
 def aggregate_id(
@@ -61,16 +61,14 @@ def _bytes(identifier: str) -> bytes:
 
 
 def _uuid5(namespace: bytes, name: bytes) -> str:
-    return _text(sha1(namespace + name, usedforsecurity=False).digest()[:16], 0x50)
+    return _text(sha1(namespace + name, usedforsecurity=False).digest(), 5)
 
 
 def _text(sixteen: bytes, version: int) -> str:
     """A UUID as text: what the module `uuid` makes, in a quarter of the time, with no object."""
-    octets = bytearray(sixteen)
-    octets[6] = octets[6] & 0x0F | version
-    octets[8] = octets[8] & 0x3F | 0x80
-    text = octets.hex()
-    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+    text = sixteen.hex()
+    variant = "89ab"[sixteen[8] >> 4 & 3]
+    return f"{text[:8]}-{text[8:12]}-{version}{text[13:16]}-{variant}{text[17:20]}-{text[20:32]}"
 
 
 def canonical_id(text: str) -> str:

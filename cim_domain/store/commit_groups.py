@@ -25,6 +25,7 @@ GROUPS = 2
 @define(eq=False)
 class _Waiting:
     commit: Commit
+    size: int
     stored: asyncio.Future[Position]
 
     @property
@@ -78,7 +79,7 @@ class GroupingEvents(EventsAround):
         try:
             if alone:
                 return await self.inner.append(commits)
-            waiting = _Waiting(commit, asyncio.get_running_loop().create_future())
+            waiting = _Waiting(commit, size, asyncio.get_running_loop().create_future())
             self._waiting.append(waiting)
             self._start_sending()
             return (await waiting.stored,)
@@ -140,7 +141,7 @@ class GroupingEvents(EventsAround):
                 left.append(waiting)
                 continue
             events += len(waiting.commit.events)
-            data += waiting.commit.size
+            data += waiting.size
             if group and (events > limits.events or data > limits.commit_bytes):
                 left.append(waiting)
                 break
