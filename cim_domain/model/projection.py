@@ -14,7 +14,8 @@
 
 `@projects` methods are pure: from the view there is (or None) and an event to the view there is
 then (None deletes it). Which view is meant is said by its key: the aggregate's id, or what the
-decorator's `key` makes of the event.
+decorator's `key` makes of the event. Where that is several, the method is called for each, and
+learns for which by a parameter annotated with `str`.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
@@ -80,9 +81,10 @@ def projects(*, key: Key) -> Callable[[Projects], Projects]: ...
 def projects(
     method: Projects | None = None, *, key: Key | None = None
 ) -> Projects | Callable[[Projects], Projects]:
-    """Mark a method that takes a view (or None), an event, and perhaps its metadata.
+    """Mark a method that takes a view (or None), an event, and perhaps its metadata and the key.
 
-    It returns the view as it is after the event, or None to delete it.
+    The metadata goes to a parameter annotated with `Metadata`, the view's key to one annotated with
+    `str`. It returns the view as it is after the event, or None to delete it.
     """
 
     def marked(method: Projects) -> Projects:
@@ -109,7 +111,8 @@ class Projector:
 
     view: type[View]
     keys: Callable[[Event, Metadata], tuple[str, ...]]
-    change: Callable[[View | None, Event, Metadata], View | None]
+    change: Callable[[View | None, Event, Metadata, str], View | None]
+    """From the view under a key to what it is after the event."""
 
 
 @frozen
@@ -188,7 +191,7 @@ def _projectors(
     projection: Projection, place: str, mistakes: Mistakes
 ) -> dict[type[Event], tuple[Projector, ...]]:
     found: dict[type[Event], dict[type[View], tuple[str, Projector]]] = {}
-    for handler in handlers(type(projection), "projects", (2, 3), mistakes):
+    for handler in handlers(type(projection), "projects", (2, 3, 4), mistakes):
         with mistakes.reading(type(projection)):
             projector = _projector(projection, handler)
             view = projector.view
@@ -207,8 +210,12 @@ def _projectors(
 
 
 def _projector(projection: Projection, handler: Handler) -> Projector:
-    if len(handler.parameters) > 2 and handler.parameters[2] is not Metadata:
-        raise ModelError(f"{handler.place}: the last parameter must be annotated with Metadata")
+    more = handler.parameters[2:]
+    if any(one not in (Metadata, str) for one in more) or len(set(more)) < len(more):
+        raise ModelError(
+            f"{handler.place}: what comes behind the event must be annotated with Metadata, or with"
+            " str for the view's key"
+        )
     views = handler.classes(0, View)
     if len(views) != 1:
         raise ModelError(f"{handler.place}: the first parameter must be one view, or None")
@@ -242,15 +249,15 @@ def _keys(key: Key | None) -> Callable[[Event, Metadata], tuple[str, ...]]:
 
 def _change(
     projection: Projection, handler: Handler
-) -> Callable[[View | None, Event, Metadata], View | None]:
+) -> Callable[[View | None, Event, Metadata, str], View | None]:
     function: Callable[..., View | None] = handler.function
-    takes_metadata = len(handler.parameters) > 2
+    more = handler.parameters[2:]
 
-    def change(view: View | None, event: Event, metadata: Metadata) -> View | None:
+    def change(view: View | None, event: Event, metadata: Metadata, key: str) -> View | None:
         with model_code:
-            if takes_metadata:
-                return function(projection, view, event, metadata)
-            return function(projection, view, event)
+            return function(
+                projection, view, event, *(metadata if one is Metadata else key for one in more)
+            )
 
     return change
 

@@ -64,7 +64,7 @@ class Batch:
 
     def _changed_view(self, projector: Projector, row: RowKey, step: Step) -> View | None:
         before = self._rows[projector.view].get(row)
-        after = projector.change(before, step.event, step.record.metadata)
+        after = projector.change(before, step.event, step.record.metadata, row[1])
         if after is not None and type(after) is not projector.view:
             raise TypeError(f"{type(after).__name__} in place of {projector.view.__name__}")
         return after

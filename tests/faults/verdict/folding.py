@@ -22,7 +22,7 @@ def fold(domain: Domain, model: ProjectionModel, log: Sequence[EventRecord]) -> 
             rows = views[projector.view]
             for key in projector.keys(event, record.metadata):
                 row = (record.metadata.organization_id or "", key)
-                after = projector.change(rows.get(row), event, record.metadata)
+                after = projector.change(rows.get(row), event, record.metadata, key)
                 if after is None:
                     rows.pop(row, None)
                 else:

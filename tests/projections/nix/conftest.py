@@ -96,7 +96,7 @@ class ReadSide:
                 for key in projector.keys(event, metadata):
                     row = (metadata.organization_id or "", key)
                     view = (await store.load(projector.view, [row])).get(row)
-                    value = projector.change(view, event, metadata)
+                    value = projector.change(view, event, metadata, key)
                     changes[projector.view, row] = Change(projector.view, row, value)
             await store.commit(
                 list(changes.values()),
