@@ -21,20 +21,23 @@ if TYPE_CHECKING:
     )
     from cim_domain.identity import caused_id, derived_id
     from cim_domain.model.aggregate import Aggregate, decides, evolves
+    from cim_domain.model.conditions import field as field
     from cim_domain.model.domain import Domain
     from cim_domain.model.interception import Handled, Proceed, intercepts
     from cim_domain.model.messages import Command, Event, Json, Message, Query, upcasts
     from cim_domain.model.metadata import Metadata, Recorded
     from cim_domain.model.process import Process, reacts
     from cim_domain.model.projection import Projection, answers, projects
-    from cim_domain.model.view import Page, View, Views
+    from cim_domain.model.view import Counted, Page, Summed, View, Views
 
+# Not `field`: an aggregate's module has that of attrs, which a star must not replace.
 __all__ = [
     "Aggregate",
     "Busy",
     "CimError",
     "Command",
     "Conflict",
+    "Counted",
     "Domain",
     "Event",
     "Handled",
@@ -52,6 +55,7 @@ __all__ = [
     "Recorded",
     "Rejected",
     "RequestError",
+    "Summed",
     "View",
     "Views",
     "answers",
@@ -71,6 +75,7 @@ _PLACES = {
     "CimError": "cim_domain.errors",
     "Command": "cim_domain.model.messages",
     "Conflict": "cim_domain.errors",
+    "Counted": "cim_domain.model.view",
     "Domain": "cim_domain.model.domain",
     "Event": "cim_domain.model.messages",
     "Handled": "cim_domain.model.interception",
@@ -88,6 +93,7 @@ _PLACES = {
     "Recorded": "cim_domain.model.metadata",
     "Rejected": "cim_domain.errors",
     "RequestError": "cim_domain.errors",
+    "Summed": "cim_domain.model.view",
     "View": "cim_domain.model.view",
     "Views": "cim_domain.model.view",
     "answers": "cim_domain.model.projection",
@@ -95,6 +101,7 @@ _PLACES = {
     "decides": "cim_domain.model.aggregate",
     "derived_id": "cim_domain.identity",
     "evolves": "cim_domain.model.aggregate",
+    "field": "cim_domain.model.conditions",
     "intercepts": "cim_domain.model.interception",
     "projects": "cim_domain.model.projection",
     "reacts": "cim_domain.model.process",

@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from cim_domain.errors import RequestError
+from cim_domain.errors import ModelError, RequestError
 
 _OWN_WORDS = {"value_error", "assertion_error"}
 """Kinds of problems whose text is a validator's own: it may repeat the value."""
@@ -74,6 +74,8 @@ def cause(error: BaseException) -> str:
     error = _raised(error)
     if isinstance(error, RequestError):
         return error.message
+    if isinstance(error, ModelError):
+        return f"{'; '.join(error.mistakes)}{_line(error)}"
     if isinstance(error, ValidationError):
         fields = problems(error)
         more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
@@ -87,7 +89,7 @@ def cause_with_text(error: BaseException) -> str:
     """The same with the exception's own words, for those who run the code that raised it."""
     error = _raised(error)
     text = " ".join(str(error).split())[:_LONG]
-    if isinstance(error, RequestError | ValidationError) or not text:
+    if isinstance(error, ModelError | RequestError | ValidationError) or not text:
         return cause(error)
     return f"{type(error).__name__}: {text}{_line(error)}"
 

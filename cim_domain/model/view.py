@@ -6,25 +6,41 @@ class FlakeView(View, indexed=("path", "updated_at"), searched=("path", "descrip
     updated_at: datetime
 """
 
-from collections.abc import Mapping
-from typing import Any, ClassVar, Generic, Protocol, TypeVar
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import date, datetime
+from decimal import Decimal
+from enum import Enum
+from typing import Any, ClassVar, Generic, Protocol, TypeVar, overload
+from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict
 
+from cim_domain.model.conditions import Condition, Field, Ordering, ViewClass
 from cim_domain.model.fields.types import column_type, is_text
 from cim_domain.model.mistakes import begin, chosen_name, keep_names, names, note, only_known
 from cim_domain.model.naming import near
 
-Scalar = str | int | float | bool | None
-"""What a view may be filtered by. Enums count by their value, times as RFC 3339 text in UTC."""
+Scalar = str | int | float | bool | Decimal | date | datetime | UUID | Enum | None
+"""What an indexed field may hold. Given as JSON has it, it counts as well: enums by their value,
+times as RFC 3339 text."""
+
+Where = Mapping[str, object] | Iterable[Condition] | None
+"""What must all hold of a view: its fields have these values, by name, each a `Scalar`; or
+conditions."""
+
+OrderBy = str | Ordering | Field[Any] | Sequence[str | Ordering | Field[Any]] | None
+"""One field or several, the first of which counts most: each by name, by `field`, or turned."""
 
 _KEYWORDS = {"view_name": "name=", "indexed": "indexed=", "searched": "searched="}
 
 MAX_LIMIT = 500
 """A page holds at most so many views."""
 
+MAX_GROUPS = 10_000
+"""So many groups are counted at most."""
 
-class View(BaseModel):
+
+class View(BaseModel, metaclass=ViewClass):
     """The base of every view.
 
     `indexed` names the fields that queries may filter and order by: each becomes a column with an
@@ -76,8 +92,8 @@ def fields_problems(view: type[View]) -> list[str]:
     ]
     types = {name: field.annotation for name, field in view.model_fields.items()}
     found += [
-        f"{field!r} cannot be indexed: it is not one of text, integer, float, bool, datetime, date,"
-        " UUID, an enum of one of these, or None"
+        f"{field!r} cannot be indexed: it is not one of text, integer, float, Decimal, bool,"
+        " datetime, date, UUID, an enum of one of these, or None"
         for field in dict.fromkeys(view.indexed)
         if field in types and column_type(types[field]) is None
     ]
@@ -91,6 +107,9 @@ def fields_problems(view: type[View]) -> list[str]:
 
 V = TypeVar("V", bound=View)
 Item = TypeVar("Item")
+K = TypeVar("K")
+L = TypeVar("L")
+N = TypeVar("N")
 
 
 class Page(BaseModel, Generic[Item]):
@@ -100,36 +119,89 @@ class Page(BaseModel, Generic[Item]):
     next: str | None = None
 
 
+class Counted(BaseModel, Generic[K]):
+    """The views that have the same value in a field, or the same two in two."""
+
+    by: K
+    """The value, or both."""
+    count: int
+    """How many they are."""
+
+
+class Summed(BaseModel, Generic[K, N]):
+    """The same, with the sum of another field over them."""
+
+    by: K
+    count: int
+    sum: N
+
+
 class Views(Protocol):
     """What a query may read: the views of its projection, those of the query's organization only.
 
-    Text is looked for without regard to case; ordering is by code points, ties by key.
+    Text is looked for without regard to case; order is by code points, ties by key. Whatever the
+    query's code says wrong raises `ModelError`: of a field that is not indexed, of a value that it
+    cannot have. A client hears `failed`, and the log names field and condition.
     """
 
     async def get(self, view: type[V], key: str) -> V | None:
         """The view under a key, or None."""
 
-    async def first(self, view: type[V], **where: Scalar) -> V | None:
-        """One view whose indexed fields have these values, or None."""
+    async def first(self, view: type[V], *conditions: Condition, **where: Scalar) -> V | None:
+        """One view of which these conditions hold, and whose fields have these values, or None."""
 
     async def find(
         self,
         view: type[V],
-        where: Mapping[str, Scalar] | None = None,
+        where: Where = None,
         *,
         text: str = "",
-        order_by: str | None = None,
+        order_by: OrderBy = None,
         descending: bool = False,
         limit: int = 50,
         after: str | None = None,
         skip: int = 0,
     ) -> Page[V]:
-        """The views whose indexed fields have these values and whose searched ones hold `text`.
+        """The views of which all of `where` holds and whose searched fields hold `text`.
 
-        They come ordered by an indexed field, or by key, from behind the cursor `after`; the first
-        `skip` of them are left out. Raises `Invalid` for a cursor that no page of this query gave,
-        and `ModelError` for a field that is not indexed.
+        They come ordered by indexed fields, or by key, from behind the cursor `after`; the first
+        `skip` of them are left out. `descending` turns the whole order round; ties come by key in
+        the direction of the last field. Raises `Invalid` for a cursor that no page of this query
+        gave, and for a limit or a skip out of bounds.
         """
 
-    async def count(self, view: type[V], where: Mapping[str, Scalar] | None = None) -> int:
-        """How many views have these values in their indexed fields."""
+    async def count(self, view: type[V], where: Where = None) -> int:
+        """Of how many views all of `where` holds."""
+
+    @overload
+    async def count_by(
+        self, view: type[V], by: Field[K], where: Where = None
+    ) -> list[Counted[K]]: ...
+    @overload
+    async def count_by(
+        self, view: type[V], by: tuple[Field[K], Field[L]], where: Where = None
+    ) -> list[Counted[tuple[K, L]]]: ...
+    async def count_by(self, view: type[V], by: Any, where: Where = None) -> list[Counted[Any]]:
+        """How many views there are for each value of a field, or each pair of two, in order.
+
+        Raises `Failed` (``too_many_groups``) for more than `MAX_GROUPS`.
+        """
+
+    async def sum(self, view: type[V], of: Field[N], where: Where = None) -> N:
+        """The sum of an integer, `Decimal` or float field; None counts as nothing.
+
+        It is exact, and of floats rounded once.
+        """
+
+    @overload
+    async def sum_by(
+        self, view: type[V], by: Field[K], of: Field[N], where: Where = None
+    ) -> list[Summed[K, N]]: ...
+    @overload
+    async def sum_by(
+        self, view: type[V], by: tuple[Field[K], Field[L]], of: Field[N], where: Where = None
+    ) -> list[Summed[tuple[K, L], N]]: ...
+    async def sum_by(
+        self, view: type[V], by: Any, of: Field[N], where: Where = None
+    ) -> list[Summed[Any, N]]:
+        """Counts as `count_by` gives them, each with the sum of a field, as `sum` gives it."""

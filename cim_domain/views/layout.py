@@ -1,6 +1,11 @@
 """What of a view becomes columns, and by what a stored layout is known to be another one."""
 
+import json
+import operator
 from collections.abc import Mapping
+from decimal import Decimal
+from enum import Enum
+from functools import reduce
 from hashlib import blake2b
 from typing import Any, TypeVar
 
@@ -12,6 +17,7 @@ from pydantic_core import CoreSchema
 
 from cim_domain.errors import Failed, Invalid, ModelError
 from cim_domain.model.failures import model_code
+from cim_domain.model.fields.types import is_bool, plain_types
 from cim_domain.model.projection import ProjectionModel
 from cim_domain.model.read_back import Altered, stored_view
 from cim_domain.model.source_location import where as where_of
@@ -19,10 +25,9 @@ from cim_domain.model.view import Scalar, View, fields_problems
 from cim_domain.views.columns import (
     EXACT,
     SEPARATOR,
-    Encode,
-    Kind,
+    Coding,
     Value,
-    encoding,
+    coding,
     folded,
     text_parts,
 )
@@ -46,25 +51,41 @@ class Column:
     """One indexed field."""
 
     field: str
-    kind: Kind
+    coding: Coding
     optional: bool
-    encode: Encode
     type: TypeAdapter[Any]
+    """Of the values that it is compared with: a rule of the field's own concerns those it holds."""
 
-    def wanted(self, value: Scalar) -> Value:
-        """What the column holds where the field has this value, given as JSON would give it.
+    def compared(self, value: Scalar) -> Value:
+        """What this value is in comparisons with the column; times and enums may be JSON's.
 
-        Raises `Invalid` for a value that the field cannot have.
+        Raises `Unheld` where nothing compares with it, and `ValueError` where it is of another
+        type, with a sentence that has no value in it.
         """
         if value is None:
             return None
+        if type(value) is self.coding.plain:
+            return self.coding.compared(value)
         try:
-            return self.encode(self.type.validate_json(orjson.dumps(value), strict=True))
+            return self.coding.compared(self.type.validate_json(_json(value), strict=True))
         except ValidationError as error:
             sentence = error.errors(include_url=False, include_input=False)[0]["msg"]
-            raise problem(self.field, sentence) from error
-        except (ValueError, TypeError) as error:
-            raise problem(self.field, str(error)) from error
+            raise ValueError(sentence) from error
+        except TypeError as error:
+            raise ValueError(f"a {type(value).__name__} is not what the field has") from error
+
+
+def _json(value: Any) -> bytes:
+    """A value as JSON; unlike orjson, also with numbers of any size, and those that are none."""
+    if isinstance(value, Enum):
+        value = value.value
+    if isinstance(value, Decimal):
+        return orjson.dumps(str(value))
+    if isinstance(value, int | float):
+        return json.dumps(value).encode()
+    if isinstance(value, str):
+        return json.dumps(value).encode()
+    return orjson.dumps(value)
 
 
 @frozen
@@ -78,8 +99,12 @@ class ViewLayout:
     def column(self, field: str) -> Column:
         """The column of a field; raises `ModelError` where it is not indexed."""
         if field not in self.columns:
-            raise ModelError(f"{where_of(self.view)}: {field!r} is not indexed, so it is not asked")
+            raise self.wrong(f"{field!r} is not indexed, so it is not asked")
         return self.columns[field]
+
+    def wrong(self, sentence: str) -> ModelError:
+        """The error for a question that the model's own code puts wrongly."""
+        return ModelError(f"{self.view.__name__}: {sentence}")
 
     def values(self, view: View) -> list[Value]:
         """What stands in the columns for a view.
@@ -90,7 +115,7 @@ class ViewLayout:
         for column in self.columns.values():
             value = getattr(view, column.field)
             try:
-                found.append(None if value is None else column.encode(value))
+                found.append(None if value is None else column.coding.encode(value))
             except ValueError as error:
                 raise unfit(self.view, column.field, error) from error
         return found
@@ -155,16 +180,21 @@ def read_layout(view: type[View]) -> ViewLayout:
     columns = {}
     for field in dict.fromkeys(view.indexed):
         annotation: Any = view.model_fields[field].annotation
-        found = encoding(annotation)
+        found = coding(annotation)
         if found is not None:  # or it would have been among the problems
             columns[field] = Column(
                 field=field,
-                kind=found[0],
+                coding=found,
                 optional=_optional(annotation),
-                encode=found[1],
-                type=TypeAdapter(annotation),
+                type=TypeAdapter(_type(annotation)),
             )
     return ViewLayout(view, columns, tuple(dict.fromkeys(view.searched)))
+
+
+def _type(annotation: Any) -> Any:
+    """What is compared with a field: True is no number there, though it is an integer."""
+    types = (bool,) if is_bool(annotation) else plain_types(annotation)
+    return reduce(operator.or_, types)
 
 
 def _optional(annotation: Any) -> bool:
@@ -198,7 +228,9 @@ def read_layouts(model: ProjectionModel) -> Layouts:
 
 
 def _described(layout: ViewLayout) -> list[Any]:
-    columns = [[column.field, column.kind, column.optional] for column in layout.columns.values()]
+    columns = [
+        [column.field, column.coding.kind, column.optional] for column in layout.columns.values()
+    ]
     schema = layout.view.model_json_schema(schema_generator=_AnySchema)
     return [layout.view.view_name, columns, layout.searched, _without_prose(schema)]
 

@@ -2,12 +2,13 @@
 
 from collections.abc import Iterator
 from datetime import date, datetime
+from decimal import Decimal
 from enum import Enum
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from uuid import UUID
 
-_COLUMNS: tuple[type, ...] = (str, datetime, date, UUID, int, float)
+_COLUMNS: tuple[type, ...] = (str, datetime, date, UUID, int, float, Decimal)
 """What can be indexed; what is a kind of another one (datetime of date) stands before it."""
 
 
@@ -59,9 +60,26 @@ def column_type(annotation: Any) -> type | None:
     return plain.pop() if len(plain) == 1 else None
 
 
-def has_enum(annotation: Any) -> bool:
-    """Whether a value may be a member of an enum."""
-    return any(isinstance(part, type) and issubclass(part, Enum) for part in leaves(annotation))
+def enums(annotation: Any) -> tuple[type[Enum], ...]:
+    """The enums of which a value may be a member."""
+    return tuple(filter(is_enum, leaves(annotation)))
+
+
+def is_enum(part: Any) -> bool:
+    """Whether it is one."""
+    return isinstance(part, type) and issubclass(part, Enum)
+
+
+def plain_types(annotation: Any) -> tuple[type, ...]:
+    """The types of the values of a field that can be indexed, without rules of its own."""
+    found = (part if is_enum(part) else _column(part) for part in leaves(annotation))
+    return tuple(dict.fromkeys(part for part in found if part is not None))
+
+
+def is_bool(annotation: Any) -> bool:
+    """Whether its values are True and False, though they count as numbers."""
+    found = list(leaves(annotation))
+    return bool(found) and all(part is bool for part in found)
 
 
 def is_text(annotation: Any) -> bool:

@@ -10,8 +10,10 @@
 An adapter whose views outlive it overrides `reopen`. Needs pytest with pytest-asyncio in auto mode.
 """
 
+from cim_domain.testing.views.condition_suite import Comparing, Mistaken
 from cim_domain.testing.views.find_suite import Filtering, Searching
 from cim_domain.testing.views.generation_suite import Generations, Versions
+from cim_domain.testing.views.group_suite import Grouping, OrderingBySeveral
 from cim_domain.testing.views.keep_suite import Checkpoints, Keeping, Organizations
 from cim_domain.testing.views.page_suite import Cursors, Ordering, Paging
 from cim_domain.testing.views.sample import (
@@ -45,8 +47,12 @@ class ViewsConformance(
     Checkpoints,
     Organizations,
     Filtering,
+    Comparing,
+    Mistaken,
     Searching,
     Ordering,
+    OrderingBySeveral,
+    Grouping,
     Paging,
     Cursors,
     Generations,

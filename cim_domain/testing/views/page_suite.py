@@ -242,10 +242,22 @@ class Cursors(Database):
         reader = store.reader(None)
         real = (await reader.find(Thing, limit=1, order_by=order_by)).next
         assert real is not None
-        digest, value, key = orjson.loads(base64.urlsafe_b64decode(real + "=" * (-len(real) % 4)))
-        for forged in ([digest, value, f"{key}\x00"], [digest, value and f"{value}\x00", key]):
-            if forged == [digest, value, key]:
-                continue
+        digest, values, key = orjson.loads(base64.urlsafe_b64decode(real + "=" * (-len(real) % 4)))
+        forgeries: list[list[Any]] = [
+            [digest, values, f"{key}\x00"],
+            [digest, [*values, "a"], key],
+            [digest, "a", key],
+            [digest, None, key],
+            [digest, values, None],
+        ]
+        if values:
+            forgeries += [
+                [digest, [f"{values[0]}\x00"], key],
+                [digest, [None], key],
+                [digest, [1], key],
+                [digest, [[]], key],
+            ]
+        for forged in forgeries:
             cursor = base64.urlsafe_b64encode(orjson.dumps(forged)).decode().rstrip("=")
             with pytest.raises(Invalid) as refused:
                 await reader.find(Thing, limit=1, order_by=order_by, after=cursor)

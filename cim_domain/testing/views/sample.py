@@ -1,9 +1,11 @@
 """The views that the tests of view databases keep; part of `cim_domain.testing.views`."""
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
 from enum import Enum, StrEnum
 from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -32,7 +34,23 @@ NOON = datetime(2024, 2, 29, 12, 0, tzinfo=UTC)
 
 class Thing(
     View,
-    indexed=("name", "number", "ratio", "on", "at", "colour", "size", "note", "rank", "seen"),
+    indexed=(
+        "name",
+        "number",
+        "ratio",
+        "on",
+        "at",
+        "colour",
+        "size",
+        "note",
+        "rank",
+        "seen",
+        "amount",
+        "fee",
+        "day",
+        "due",
+        "token",
+    ),
     searched=("name", "text"),
 ):
     """A view with a field of every kind."""
@@ -48,6 +66,11 @@ class Thing(
     note: str | None = None
     rank: int | None = None
     seen: datetime | None = None
+    amount: Decimal = Decimal(0)
+    fee: Decimal | None = None
+    day: date = NOON.date()
+    due: date | None = None
+    token: UUID = UUID(int=0)
     tags: tuple[str, ...] = ()
 
 

@@ -1,65 +1,34 @@
 """What a query reads of views in memory."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from attrs import frozen
-
-from cim_domain.model.view import Page, Scalar, View
-from cim_domain.views.columns import comparable
-from cim_domain.views.criteria import conditions, read_find
-from cim_domain.views.layout import Layouts, read_view
+from cim_domain.model.view import Page, View
+from cim_domain.views.criteria import Check, Find
+from cim_domain.views.layout import Layouts, ViewLayout, read_view
 from cim_domain.views.memory.table import Table
+from cim_domain.views.reader import ViewReader
+from cim_domain.views.tally import Tally
 
 V = TypeVar("V", bound=View)
 
 
-@frozen
-class MemoryReader:
+class MemoryReader(ViewReader):
     """The views of one organization."""
 
-    _layouts: Layouts
-    _table: Callable[[type[View]], Table]
-    _owner: str
+    def __init__(self, layouts: Layouts, table: Callable[[type[View]], Table], owner: str) -> None:
+        super().__init__(owner)
+        self._layouts = layouts
+        self._table = table
 
-    async def get(self, view: type[V], key: str) -> V | None:
-        """See `Views`."""
-        self._layouts[view]
-        try:
-            row = self._table(view).get(self._owner, comparable(key))
-        except UnicodeEncodeError:
-            return None
-        return None if row is None else read_view(view, row.document)
+    def _layout(self, view: type[View]) -> ViewLayout:
+        return self._layouts[view]
 
-    async def first(self, view: type[V], **where: Scalar) -> V | None:
-        """See `Views`; of several, the one with the least key."""
-        page = await self.find(view, where, limit=1)
-        return page.items[0] if page.items else None
+    async def _document(self, view: type[View], key: str) -> bytes | None:
+        row = self._table(view).get(self._owner, key)
+        return None if row is None else row.document
 
-    async def find(
-        self,
-        view: type[V],
-        where: Mapping[str, Scalar] | None = None,
-        *,
-        text: str = "",
-        order_by: str | None = None,
-        descending: bool = False,
-        limit: int = 50,
-        after: str | None = None,
-        skip: int = 0,
-    ) -> Page[V]:
-        """See `Views`."""
-        find = read_find(
-            self._layouts[view],
-            self._owner,
-            where,
-            text=text,
-            order_by=order_by,
-            descending=descending,
-            limit=limit,
-            after=after,
-            skip=skip,
-        )
+    async def _page(self, view: type[V], find: Find) -> Page[V]:
         found = await self._table(view).page(self._owner, find)
         shown = found[: find.limit]
         more = len(found) > len(shown)
@@ -68,7 +37,8 @@ class MemoryReader:
             next=find.cursor(shown[-1][0]) if more else None,
         )
 
-    async def count(self, view: type[V], where: Mapping[str, Scalar] | None = None) -> int:
-        """See `Views`."""
-        asked = conditions(self._layouts[view], where)
-        return await self._table(view).count(self._owner, asked)
+    async def _count(self, view: type[View], where: Sequence[Check]) -> int:
+        return await self._table(view).count(self._owner, where)
+
+    async def _tally(self, view: type[View], where: Sequence[Check], tally: Tally) -> None:
+        await self._table(view).tally(self._owner, where, tally)

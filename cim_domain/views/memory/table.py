@@ -1,21 +1,23 @@
 """The rows of one view in memory, found by key or by the value of an indexed field."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Collection, Iterable, Iterator, Sequence
 from contextlib import aclosing
+from functools import total_ordering
 from heapq import merge
 from itertools import islice
 from operator import itemgetter
+from typing import Any
 
 from attrs import define, field, frozen
 
+from cim_domain.model.conditions import Operator
 from cim_domain.views.columns import Value, comparable
-from cim_domain.views.criteria import Condition, Find, Place
+from cim_domain.views.criteria import Check, Find, Place, rank
 from cim_domain.views.layout import ViewLayout, unfit
 from cim_domain.views.port import Change
+from cim_domain.views.tally import Tally
 from cim_domain.views.yielding import PART, Turns
-
-_Rank = tuple[bool, Value, str]
 
 
 @frozen
@@ -67,7 +69,7 @@ class Table:
             for name, value in row.values.items():
                 self._by_value.setdefault((owner, name, value), set()).add(key)
 
-    async def count(self, owner: str, where: Sequence[Condition]) -> int:
+    async def count(self, owner: str, where: Sequence[Check]) -> int:
         """How many views meet the conditions."""
         number = 0
         async with aclosing(self._matching(owner, where, "")) as parts:
@@ -75,29 +77,38 @@ class Table:
                 number += len(part)
         return number
 
+    async def tally(self, owner: str, where: Sequence[Check], tally: Tally) -> None:
+        """Have the views that meet the conditions counted."""
+        of = None if tally.of is None else tally.of.field
+        async with aclosing(self._matching(owner, where, "")) as parts:
+            async for part in parts:
+                for _, row in part:
+                    values = tuple(row.values[column.field] for column in tally.by)
+                    tally.add(values, None if of is None else row.values[of], 1, row.document)
+
     async def page(self, owner: str, find: Find) -> list[tuple[Place, Row]]:
         """The views of a page in their order, and one more if there is one."""
-        name = None if find.order is None else find.order.field
-        after = None if find.after is None else _rank(find.after)
+        order = _Order.of(find)
+        after = None if find.after is None else order.standing(find.after)
         wanted = find.skip + find.limit + 1
-        runs: list[list[tuple[_Rank, Place, Row]]] = []
+        runs: list[list[tuple[Any, Place, Row]]] = []
         async with aclosing(self._matching(owner, find.where, find.text)) as parts:
             async for part in parts:
                 found = []
                 for key, row in part:
-                    place = (None if name is None else row.values[name], key)
-                    rank = _rank(place)
-                    if after is None or (rank < after if find.descending else rank > after):
-                        found.append((rank, place, row))
-                found.sort(key=itemgetter(0), reverse=find.descending)
+                    place = (tuple(row.values[one.column.field] for one in find.order), key)
+                    standing = order.standing(place)
+                    if after is None or order.is_behind(standing, after):
+                        found.append((standing, place, row))
+                found.sort(key=itemgetter(0), reverse=order.reverse)
                 runs.append(found[:wanted])
-        return await self._merged(runs, find)
+        return await self._merged(runs, find, reverse=order.reverse)
 
     async def _merged(
-        self, runs: Sequence[list[tuple[_Rank, Place, Row]]], find: Find
+        self, runs: Sequence[list[tuple[Any, Place, Row]]], find: Find, *, reverse: bool
     ) -> list[tuple[Place, Row]]:
         """What is wanted of sorted runs, put together a part at a time."""
-        merged = merge(*runs, key=itemgetter(0), reverse=find.descending)
+        merged = merge(*runs, key=itemgetter(0), reverse=reverse)
         for skipped in range(find.skip):
             if next(merged, None) is None:
                 return []
@@ -106,7 +117,7 @@ class Table:
         return [(place, row) for _, place, row in islice(merged, find.limit + 1)]
 
     async def _matching(
-        self, owner: str, where: Sequence[Condition], text: str
+        self, owner: str, where: Sequence[Check], text: str
     ) -> AsyncGenerator[list[tuple[str, Row]], None]:
         """The keys and rows that meet the conditions, in no order, as they all were at first."""
         async with aclosing(self._turns.parts(self._candidates(owner, where))) as parts:
@@ -115,21 +126,73 @@ class Table:
                     (key, row)
                     for key, row in part
                     if text in row.search
-                    and all(row.values[column.field] == value for column, value in where)
+                    and all(check(row.values[check.column.field]) for check in where)
                 ]
 
-    def _candidates(self, owner: str, where: Sequence[Condition]) -> list[tuple[str, Row]]:
+    def _candidates(self, owner: str, where: Sequence[Check]) -> list[tuple[str, Row]]:
         """Those with the rarest of the values asked for, or all."""
         rows = self._rows.get(owner, {})
-        sets: list[set[str]] = [
-            self._by_value.get((owner, column.field, value), set()) for column, value in where
+        found: list[list[Collection[str]]] = [
+            [self._by_value.get((owner, name, value), ()) for value in values]
+            for name, values in _values(where)
         ]
-        if not sets:
+        if not found:
             return list(rows.items())
-        return [(key, rows[key]) for key in min(sets, key=len)]
+        rarest = min(found, key=lambda sets: sum(map(len, sets)))
+        return [(key, rows[key]) for keys in rarest for key in keys]
 
 
-def _rank(place: Place) -> _Rank:
-    """What orders a place: None comes before everything."""
-    value, key = place
-    return value is not None, 0 if value is None else value, key
+def _values(where: Sequence[Check]) -> Iterator[tuple[str, Iterable[Value]]]:
+    """The values of which one must stand in a column."""
+    for check in where:
+        if check.operator is Operator.EQUAL:
+            yield check.column.field, (check.value,)
+        elif check.operator is Operator.ONE_OF:
+            yield check.column.field, check.value
+
+
+@total_ordering
+class _Turned:
+    """What comes before others where it would come behind them."""
+
+    __slots__ = ("_ordered",)
+    __hash__ = None  # type: ignore[assignment]
+
+    def __init__(self, ordered: Any) -> None:
+        self._ordered = ordered
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Turned) and bool(self._ordered == other._ordered)
+
+    def __lt__(self, other: "_Turned") -> bool:
+        return bool(other._ordered < self._ordered)
+
+
+@frozen
+class _Order:
+    """What orders places."""
+
+    _turned: tuple[bool, ...]
+    """Of each column and of the key, where they are not all alike."""
+    reverse: bool
+    """Whether all of the order is turned round."""
+
+    @classmethod
+    def of(cls, find: Find) -> "_Order":
+        """That of a question."""
+        turned = (*(one.descending for one in find.order), find.descending)
+        alike = len(set(turned)) == 1
+        return cls(() if alike else turned, alike and find.descending)
+
+    def standing(self, place: Place) -> tuple[Any, ...]:
+        """What is compared: None comes before everything, or behind where it is turned round."""
+        ranks = (*map(rank, place[0]), place[1])
+        if not self._turned:
+            return ranks
+        return tuple(
+            _Turned(one) if turned else one for turned, one in zip(self._turned, ranks, strict=True)
+        )
+
+    def is_behind(self, standing: tuple[Any, ...], other: tuple[Any, ...]) -> bool:
+        """Whether it comes later."""
+        return standing < other if self.reverse else standing > other

@@ -13,7 +13,7 @@ from cim_domain.views.layout import ViewLayout, unfit
 from cim_domain.views.port import Change
 from cim_domain.views.sql.backend import Backend
 
-FORMAT = 4
+FORMAT = 5
 """Counts the shapes of the tables: one of an older shape is never taken for one of these."""
 
 _LONGEST_NAME = 63
@@ -151,7 +151,7 @@ def view_table(
     name = safe_name(domain, projection, view, str(number), log, str(FORMAT))
     columns = {
         field: sa.Column(
-            f"field_{number}", _TYPES[column.kind], nullable=column.optional, key=field
+            f"field_{number}", _TYPES[column.coding.kind], nullable=column.optional, key=field
         )
         for number, (field, column) in enumerate(layout.columns.items())
     }

@@ -2,15 +2,17 @@
 
 import asyncio
 from collections.abc import Sequence
-from datetime import UTC
+from datetime import UTC, date
+from decimal import Decimal
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cim_domain.model.conditions import Condition, Field, Ordering, field
 from cim_domain.model.view import Page
 from cim_domain.testing.views.conformance import Colour, Size, Thing, things
 from cim_domain.views.memory.database import MemoryViews
@@ -21,6 +23,9 @@ TEXTS = st.text(st.sampled_from("aAäÄßs%_\\ '\x00\x01\x02\u0308🚀\uffee"), 
 KEYS = TEXTS | st.sampled_from(["k1", "k2"])
 ORGANIZATIONS = st.sampled_from(["", "one", "ONE"])
 MOMENTS = st.datetimes(timezones=st.just(UTC))
+DECIMALS = st.decimals(
+    allow_nan=False, allow_infinity=False, places=2, min_value=-(10**40), max_value=10**40
+) | st.sampled_from([Decimal("1.5"), Decimal("1.50"), Decimal("-1E-40"), Decimal("0E+5")])
 VALUES: dict[str, st.SearchStrategy[Any]] = {
     "name": TEXTS,
     "number": st.integers(-2, 2) | st.integers(-(2**63), 2**63 - 1),
@@ -32,34 +37,79 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "note": st.none() | TEXTS,
     "rank": st.none() | st.integers(-1, 1),
     "seen": st.none() | MOMENTS,
+    "amount": DECIMALS,
+    "fee": st.none() | DECIMALS,
+    "day": st.dates(),
+    "due": st.none() | st.dates(date(2024, 1, 30), date(2024, 2, 2)),
+    "token": st.uuids() | st.just(UUID(int=1)),
 }
 THINGS = st.builds(Thing, text=TEXTS, **VALUES)
 FIELDS = sorted(VALUES)
+NUMBERS = ["number", "ratio", "rank", "amount", "fee"]
 BATCHES = st.lists(
     st.dictionaries(st.tuples(ORGANIZATIONS, KEYS), st.none() | THINGS, max_size=12), max_size=4
 )
 
 
 @st.composite
+def conditions(draw: st.DrawFn) -> Condition:
+    """Of any field, with any operator."""
+    name = draw(st.sampled_from(FIELDS))
+    of: Field[Any] = field(getattr(Thing, name))
+    values = VALUES[name].filter(lambda value: value is not None)
+    ways = [
+        st.just(of.is_none()),
+        st.just(of.is_not_none()),
+        st.builds(of.one_of, st.lists(VALUES[name], max_size=3)),
+        *(st.builds(compare, values) for compare in (of.__lt__, of.__le__, of.__gt__, of.__ge__)),
+        *(st.builds(compare, VALUES[name]) for compare in (of.__eq__, of.__ne__)),
+    ]
+    if name in {"name", "note"}:
+        ways.append(st.builds(of.starts_with, TEXTS))
+    return draw(st.one_of(ways))
+
+
+@st.composite
+def orders(draw: st.DrawFn) -> list[Ordering]:
+    """Of none to three fields, each in a direction."""
+    found = []
+    for name in draw(st.lists(st.sampled_from(FIELDS), max_size=3, unique=True)):
+        of: Field[Any] = field(getattr(Thing, name))
+        found.append(of.descending() if draw(st.booleans()) else of.ascending())
+    return found
+
+
+@st.composite
 def questions(draw: st.DrawFn) -> dict[str, Any]:
     filtered = draw(st.lists(st.sampled_from(FIELDS), max_size=2, unique=True))
+    equal = st.fixed_dictionaries({name: VALUES[name] for name in filtered})
     return {
-        "where": {name: draw(VALUES[name]) for name in filtered},
+        "where": draw(equal | st.lists(conditions(), max_size=3)),
         "text": draw(st.just("") | TEXTS),
-        "order_by": draw(st.none() | st.sampled_from(FIELDS)),
+        "order_by": draw(st.none() | st.sampled_from(FIELDS) | orders()),
         "descending": draw(st.booleans()),
         "limit": draw(st.integers(1, 5)),
         "skip": draw(st.integers(0, 1)),
     }
 
 
-QUESTIONS = st.lists(st.tuples(ORGANIZATIONS, questions()), max_size=5)
+@st.composite
+def groupings(draw: st.DrawFn) -> tuple[Any, Any]:
+    """By one field or two, and the field to sum."""
+    names = draw(st.lists(st.sampled_from(FIELDS), min_size=1, max_size=2, unique=True))
+    by = tuple(field(getattr(Thing, name)) for name in names)
+    of = field(getattr(Thing, draw(st.sampled_from(NUMBERS))))
+    return by if len(by) > 1 else by[0], of
+
+
+Asked = tuple[str, dict[str, Any], tuple[Any, Any]]
+QUESTIONS = st.lists(st.tuples(ORGANIZATIONS, questions(), groupings()), max_size=5)
 
 
 async def answers(
     database: ViewDatabase,
     batches: Sequence[dict[tuple[str, str], Thing | None]],
-    asked: Sequence[tuple[str, dict[str, Any]]],
+    asked: Sequence[Asked],
 ) -> list[Any]:
     """Everything that the views say about the questions, page by page."""
     store = await database.open(things())
@@ -67,8 +117,12 @@ async def answers(
         changes = [Change(Thing, row, value) for row, value in batch.items()]
         await store.commit(changes, expected=number, checkpoint=Checkpoint(number + 1))
     said: list[Any] = [await store.load(Thing, {row for batch in batches for row in batch})]
-    for organization, question in asked:
-        said.append(await store.reader(organization).count(Thing, question["where"]))
+    for organization, question, (by, of) in asked:
+        reader, where = store.reader(organization), question["where"]
+        said.append(await reader.count(Thing, where))
+        said.append(await reader.count_by(Thing, by, where))
+        said.append(await reader.sum_by(Thing, by, of, where))
+        said.append(await reader.sum(Thing, of, where))
         said.extend(await pages(store, organization, question))
     return said
 
@@ -85,7 +139,7 @@ async def pages(store: ViewStore, organization: str, question: dict[str, Any]) -
 async def compared(
     database: ViewDatabase,
     batches: Sequence[dict[tuple[str, str], Thing | None]],
-    asked: Sequence[tuple[str, dict[str, Any]]],
+    asked: Sequence[Asked],
 ) -> None:
     """Fail where a database does not answer as memory does."""
     try:
@@ -99,7 +153,7 @@ async def compared(
 @settings(max_examples=60, deadline=None)
 def test_sqlite_answers_as_memory_does(
     batches: list[dict[tuple[str, str], Thing | None]],
-    asked: list[tuple[str, dict[str, Any]]],
+    asked: list[Asked],
 ) -> None:
     with TemporaryDirectory() as directory:
         sqlite = SqlViews.sqlite(Path(directory) / "views.db", "nix", "log")
@@ -111,7 +165,7 @@ def test_sqlite_answers_as_memory_does(
 def test_postgresql_answers_as_memory_does(
     shared: str,
     batches: list[dict[tuple[str, str], Thing | None]],
-    asked: list[tuple[str, dict[str, Any]]],
+    asked: list[Asked],
 ) -> None:
     postgresql = SqlViews.postgresql(shared, f"d{uuid4().hex}", "log")
     asyncio.run(compared(postgresql, batches, asked))
