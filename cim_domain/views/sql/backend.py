@@ -63,6 +63,27 @@ class Backend(Protocol):
     def ascending(self, column: ColumnElement[Any]) -> ColumnElement[Any]:
         """A column that may be NULL, in an index's ascending order: NULL comes first."""
 
+    @property
+    def schema(self) -> str | None:
+        """The schema of readable names; None: there are no schemas."""
+
+    def make_schema(self, connection: Connection) -> None:
+        """Make the schema of readable names, unless it is there."""
+
+    def replace_view(self, connection: Connection, name: str, selected: str) -> None:
+        """Have a view of the database, which is there, show something else."""
+
+    def drop_view(self, connection: Connection, name: str) -> None:
+        """Drop a view of the database, and what others have made of it."""
+
+    def shown(
+        self, column: ColumnElement[Any], plain: type, document: ColumnElement[str], field: str
+    ) -> ColumnElement[Any]:
+        """A column as people read it; `field` is its name in the JSON of `document`."""
+
+    def is_refused(self, error: DBAPIError) -> bool:
+        """Whether a readable name cannot be had here, for want of a right or of the name itself."""
+
     def allow(self, connection: Connection, seconds: float) -> None:
         """Let the statements of a transaction take so long."""
 

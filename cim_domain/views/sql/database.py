@@ -3,7 +3,8 @@
 Every view and generation has a table: organization, key, the view as JSON, a column and an index
 for each indexed field, and a column of text that is searched. One more table, the registry, knows
 the generations of every projection, of which log they are, and how far each has read; a commit
-moves its checkpoint there within the same transaction.
+moves its checkpoint there within the same transaction. Beside the tables are views of the database
+with names that people read.
 
 Views can be built again from the log, so nothing here is migrated. Views whose layout differs from
 the code's (its indexed and searched fields, the JSON schema of its class) are built anew as if the
@@ -24,10 +25,11 @@ from cim_domain.model.projection import ProjectionModel
 from cim_domain.model.subjects import require_name
 from cim_domain.model.view import View
 from cim_domain.views.database import GenerationalViews
-from cim_domain.views.generations import Decide, Generation, Plan, State
+from cim_domain.views.generations import IS_LIVE, Decide, Generation, Plan, State
 from cim_domain.views.layout import Layouts
 from cim_domain.views.sql.backend import Backend
 from cim_domain.views.sql.kept import KeptViews, kept_views
+from cim_domain.views.sql.names import Names
 from cim_domain.views.sql.postgresql import PostgresqlBackend
 from cim_domain.views.sql.registry import Registry
 from cim_domain.views.sql.sqlite import SqliteBackend
@@ -53,7 +55,8 @@ class SqlViews(GenerationalViews):
         self._backend = backend
         require_name(domain, "domain")
         self._place = domain, log_id
-        self._registry = Registry.of(domain, log_id)
+        self._names = Names.of(domain, backend)
+        self._registry = Registry.of(domain, log_id, self._names)
         self._threads = Threads(backend, self._set_up)
 
     @classmethod
@@ -130,12 +133,15 @@ class SqlViews(GenerationalViews):
                 return None
             for known in plan.changed:
                 self._registry.become(connection, model.name, known)
+            tables = self._tables(model, plan.found.number, layouts)
             if plan.made:
-                tables = self._tables(model, plan.found.number, layouts)
                 self._registry.add(connection, model.name, plan.found, list(tables.values()))
                 if plan.found.state is not State.BUILDING:
                     for index in _indexes(tables):
                         self._backend.index(connection, index)
+            if plan.found.state in IS_LIVE:
+                log_id = self._place[1]
+                self._names.show(connection, log_id, model.name, plan.found.number, tables)
             return plan
 
         return await self._threads.write(change)

@@ -8,9 +8,12 @@ import os
 import socket
 import threading
 from collections.abc import Mapping
+from datetime import date, datetime
+from decimal import Decimal
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import sqlalchemy as sa
 from attrs import define, field
@@ -20,6 +23,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.pool import ConnectionPoolEntry, SingletonThreadPool
 
 from cim_domain.errors import CimError, ConfigurationError
+from cim_domain.views.columns import EXACT
 from cim_domain.views.sql.backend import THREADS
 from cim_domain.views.sql.postgresql_errors import (
     NO_SUCH_TABLE,
@@ -33,6 +37,16 @@ from cim_domain.views.sql.postgresql_errors import (
 _CONNECT_SECONDS = 5
 _CANCEL_SECONDS = 2
 _LEAST = 5.0
+
+_OTHER_COLUMNS = {"42P16"}
+_REFUSED = ("42", "3F", "55P03")
+"""No right, a name that somebody has, no schema; or somebody reads there all the time."""
+
+_SHOWN: Mapping[type, sa.types.TypeEngine[Any]] = {
+    datetime: sa.DateTime(timezone=True),
+    date: sa.Date(),
+    UUID: sa.Uuid(),
+}
 
 
 @define(eq=False)
@@ -140,6 +154,57 @@ class PostgresqlBackend:
     def ascending(self, column: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
         """See `Backend`."""
         return column.asc().nulls_first()
+
+    @property
+    def schema(self) -> str | None:
+        """See `Backend`."""
+        return self._domain
+
+    def make_schema(self, connection: sa.Connection) -> None:
+        """See `Backend`: IF NOT EXISTS would want the right to make one, even if it is there."""
+        there = sa.text("SELECT 1 FROM pg_namespace WHERE nspname = :name")
+        if connection.execute(there, {"name": self._domain}).one_or_none() is None:
+            connection.execute(sa.schema.CreateSchema(self._domain))
+
+    def replace_view(self, connection: sa.Connection, name: str, selected: str) -> None:
+        """See `Backend`: rights to it, and what others have made of it, stay if the fields do."""
+        try:
+            with connection.begin_nested():
+                connection.exec_driver_sql(f"CREATE OR REPLACE VIEW {name} AS {selected}")
+        except DBAPIError as error:
+            if getattr(error.orig, "sqlstate", None) not in _OTHER_COLUMNS:
+                raise
+            self.drop_view(connection, name)
+            connection.exec_driver_sql(f"CREATE VIEW {name} AS {selected}")
+
+    def drop_view(self, connection: sa.Connection, name: str) -> None:
+        """See `Backend`."""
+        connection.exec_driver_sql(f"DROP VIEW IF EXISTS {name} CASCADE")
+
+    def shown(
+        self,
+        column: sa.ColumnElement[Any],
+        plain: type,
+        document: sa.ColumnElement[str],
+        field: str,
+    ) -> sa.ColumnElement[Any]:
+        """See `Backend`."""
+        if plain is bool:
+            return column != 0
+        if plain in _SHOWN:
+            return sa.cast(column, _SHOWN[plain])
+        if plain not in {str, Decimal}:
+            return column
+        # A text of PostgreSQL has no NUL, and its JSON functions refuse a document with one.
+        readable = sa.func.replace(document, "\\u0000", "\\ufffd")
+        whole = sa.func.json_extract_path_text(sa.cast(readable, postgresql.JSON), field)
+        if plain is Decimal:
+            return sa.cast(whole, sa.Numeric())
+        return sa.case((sa.func.length(column) > EXACT, whole), else_=column)
+
+    def is_refused(self, error: DBAPIError) -> bool:
+        """See `Backend`."""
+        return (getattr(error.orig, "sqlstate", None) or "").startswith(_REFUSED)
 
     def allow(self, connection: sa.Connection, seconds: float) -> None:
         """See `Backend`."""

@@ -6,6 +6,7 @@ from attrs import evolve, frozen
 
 from cim_domain.views.generations import TAKES_EVENTS, Code, Generation, State, superseded
 from cim_domain.views.port import Checkpoint, CheckpointMoved
+from cim_domain.views.sql.names import Names
 from cim_domain.views.sql.tables import ViewTable, registry_table, skipped_table
 
 
@@ -17,13 +18,14 @@ class Registry:
     skipped: sa.Table
     log: str
     """The id of the log that is meant."""
+    names: Names
     _move: sa.Update
 
     @classmethod
-    def of(cls, domain: str, log: str) -> "Registry":
+    def of(cls, domain: str, log: str, names: Names) -> "Registry":
         """The registry of a domain, for one log."""
         table = registry_table(domain)
-        return cls(table, skipped_table(domain), log, _moving(table))
+        return cls(table, skipped_table(domain), log, names, _moving(table))
 
     def of_log(self, log: str) -> "Registry":
         """The same tables, for another log."""
@@ -33,6 +35,7 @@ class Registry:
         """Make the tables that are not there."""
         self.table.create(connection, checkfirst=True)
         self.skipped.create(connection, checkfirst=True)
+        self.names.create(connection)
 
     def drop_incomplete(self, connection: sa.Connection) -> list[str]:
         """Drop the generations whose tables are not all there; gives their projections."""
@@ -97,6 +100,8 @@ class Registry:
         if known.state is State.DROPPED:
             self._drop(connection, name, known.number)
             return
+        if known.state is State.RETIRED:
+            self.names.release(connection, self.log, name, known.number, latest=False)
         values = {"state": known.state.value, "used": known.used}
         row = self._row(name, known.number)
         connection.execute(self.table.update().where(*row).values(values))
@@ -162,6 +167,7 @@ class Registry:
         return found is None or found == State.DROPPED.value
 
     def _drop(self, connection: sa.Connection, name: str, number: int) -> None:
+        self.names.release(connection, self.log, name, number, latest=True)
         row = self._row(name, number)
         asked = sa.select(self.table.c.tables).where(*row)
         for table in orjson.loads(connection.execute(asked).scalar_one()):

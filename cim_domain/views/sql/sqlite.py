@@ -2,6 +2,7 @@
 
 import sqlite3
 import threading
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import ConnectionPoolEntry, SingletonThreadPool
 
 from cim_domain.errors import CimError
+from cim_domain.views.columns import EXACT
 from cim_domain.views.sql.backend import THREADS, WRITES
 from cim_domain.views.sql.sqlite_errors import is_damage, translated
 from cim_domain.views.sql.sqlite_file import SqliteFile
@@ -100,6 +102,42 @@ class SqliteBackend:
     def ascending(self, column: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
         """See `Backend`: as it is."""
         return column
+
+    @property
+    def schema(self) -> str | None:
+        """See `Backend`."""
+        return None
+
+    def make_schema(self, connection: sa.Connection) -> None:
+        """See `Backend`: there is none."""
+
+    def replace_view(self, connection: sa.Connection, name: str, selected: str) -> None:
+        """See `Backend`."""
+        self.drop_view(connection, name)
+        connection.exec_driver_sql(f"CREATE VIEW {name} AS {selected}")
+
+    def drop_view(self, connection: sa.Connection, name: str) -> None:
+        """See `Backend`: what was made of it finds the next of that name."""
+        connection.exec_driver_sql(f"DROP VIEW IF EXISTS {name}")
+
+    def shown(
+        self,
+        column: sa.ColumnElement[Any],
+        plain: type,
+        document: sa.ColumnElement[str],
+        field: str,
+    ) -> sa.ColumnElement[Any]:
+        """See `Backend`: times are text here, and decimals, too."""
+        if plain not in {str, Decimal} or '"' in field:
+            return column
+        whole = sa.func.json_extract(document, f'$."{field}"')
+        if plain is Decimal:
+            return whole
+        return sa.case((sa.func.length(column) > EXACT, whole), else_=column)
+
+    def is_refused(self, error: DBAPIError) -> bool:
+        """See `Backend`."""
+        return getattr(error.orig, "sqlite_errorcode", None) == sqlite3.SQLITE_ERROR
 
     def allow(self, connection: sa.Connection, seconds: float) -> None:
         """See `Backend`: nothing but a lock is waited for within the database."""

@@ -16,7 +16,9 @@ from cim_domain.views.sql.backend import Backend
 FORMAT = 5
 """Counts the shapes of the tables: one of an older shape is never taken for one of these."""
 
-_LONGEST_NAME = 63
+LONGEST_NAME = 63
+"""Bytes of a name that PostgreSQL takes."""
+
 _DIGEST = 10
 
 TEXT = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
@@ -44,7 +46,7 @@ def safe_name(*parts: str) -> str:
     """An SQL name of at most 63 bytes for these parts: readable, and no other parts' name."""
     digest = blake2b("\x00".join(parts).encode(), digest_size=_DIGEST // 2).hexdigest()
     readable = re.sub(r"[^a-z0-9_]", "_", "_".join(parts).lower())
-    return f"{readable[: _LONGEST_NAME - _DIGEST - 1]}_{digest}"
+    return f"{readable[: LONGEST_NAME - _DIGEST - 1]}_{digest}"
 
 
 def registry_table(domain: str) -> sa.Table:
