@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     )
     from cim_domain.identity import caused_id, derived_id
     from cim_domain.model.aggregate import Aggregate, decides, evolves
+    from cim_domain.model.conditions import Condition
     from cim_domain.model.conditions import field as field
     from cim_domain.model.domain import Domain
     from cim_domain.model.interception import Handled, Proceed, intercepts
@@ -36,6 +37,7 @@ __all__ = [
     "Busy",
     "CimError",
     "Command",
+    "Condition",
     "Conflict",
     "Counted",
     "Domain",
@@ -74,6 +76,7 @@ _PLACES = {
     "Busy": "cim_domain.errors",
     "CimError": "cim_domain.errors",
     "Command": "cim_domain.model.messages",
+    "Condition": "cim_domain.model.conditions",
     "Conflict": "cim_domain.errors",
     "Counted": "cim_domain.model.view",
     "Domain": "cim_domain.model.domain",

@@ -22,7 +22,7 @@ MAX_SKIP = 1_000_000
 """Views that may be skipped at most; farther in, a cursor is the way."""
 
 MAX_VALUES = 10_000
-"""So many values may be asked for in one condition."""
+"""So many values may be asked for in one question: databases count the parameters."""
 
 MAX_ORDER = 8
 """By so many fields views may be ordered."""
@@ -120,6 +120,9 @@ def checks(layout: ViewLayout, where: Where) -> tuple[Check, ...]:
             found.extend(_checks(column, condition))
         except ValueError as error:
             raise layout.wrong(f"{condition.field} {condition.operator}: {error}") from error
+    several = sum(len(one.value) for one in found if one.operator is Operator.ONE_OF)
+    if several > MAX_VALUES:
+        raise layout.wrong(f"{several} values are asked for, more than {MAX_VALUES}")
     return tuple(sorted(found, key=lambda one: (one.column.field, one.operator)))
 
 
@@ -188,8 +191,6 @@ def _held_values(column: Column, values: Iterable[Scalar]) -> frozenset[Value]:
             continue
         if not (isinstance(compared, float) and column.coding.kind is Kind.INTEGER):
             found.add(compared)
-    if len(found) > MAX_VALUES:
-        raise ValueError(f"{len(found)} values are more than {MAX_VALUES}")
     return frozenset(found)
 
 

@@ -196,6 +196,10 @@ class Comparing(Database):
             assert await places(store, nowhere) == []
         assert await places(store, of != value) == [0]
 
+    async def test_as_many_values_as_may_be_are_found(self, store: ViewStore) -> None:
+        await keep(store, {"0": Thing(text="0", number=MAX_VALUES - 1), "1": Thing(number=-1)})
+        assert await places(store, field(Thing.number).one_of(range(MAX_VALUES))) == [0]
+
     async def test_first_takes_conditions(self, store: ViewStore) -> None:
         await keep(store, {"a": Thing(number=1), "b": Thing(number=2, on=True)})
         first = store.reader(None).first
@@ -219,6 +223,13 @@ class Mistaken(Database):
             (lambda: field(Thing.number) == 1, "not a list"),
             (lambda: "number", "not a list"),
             (lambda: [field(Thing.number).one_of(range(MAX_VALUES + 1))], "more than 10000"),
+            (
+                lambda: [
+                    field(Thing.number).one_of(range(MAX_VALUES)),
+                    field(Thing.rank).one_of([1]),
+                ],
+                "10001 values are asked for",
+            ),
         ],
     )
     async def test_a_wrong_condition_is_named(

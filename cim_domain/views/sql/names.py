@@ -89,16 +89,24 @@ class Names:
                     return
 
     def release(
-        self, connection: sa.Connection, log: str, projection: str, number: int, *, latest: bool
+        self, connection: sa.Connection, log: str, projection: str, number: int, *, gone: bool
     ) -> None:
-        """Take a generation's names away; also those by which it is the latest, where `latest`."""
+        """Take away a generation's own names; of one that is gone, all by which it is shown.
+
+        The name of a generation that stays, stays with it where somebody is reading there.
+        """
         columns = self.table.c
         at = [columns.log == log, columns.projection == projection, columns.shows == number]
-        if not latest:
+        if not gone:
             at.append(columns.number != LATEST)
         for name in connection.execute(sa.select(columns.name).where(*at)).scalars().all():
-            self._drop(connection, name)
-        connection.execute(self.table.delete().where(*at))
+            try:
+                with connection.begin_nested():
+                    self._backend.drop_view(connection, self._quoted(connection, name))
+                    connection.execute(self.table.delete().where(columns.name == name))
+            except DBAPIError as error:
+                if gone or not self._backend.is_refused(error):
+                    raise
 
     def _point(
         self, connection: sa.Connection, name: "_Name", number: int, kept: ViewTable
@@ -135,9 +143,6 @@ class Names:
         if fits and connection.execute(taken).one_or_none() is None:
             return name.plain
         return safe_name(name.plain, name.log, name.projection, name.view)
-
-    def _drop(self, connection: sa.Connection, name: str) -> None:
-        self._backend.drop_view(connection, self._quoted(connection, name))
 
     def _quoted(self, connection: sa.Connection, name: str) -> str:
         quote = connection.dialect.identifier_preparer.quote_identifier

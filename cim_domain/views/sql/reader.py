@@ -176,11 +176,25 @@ def _behind(kept: ViewTable, find: Find, place: Place) -> sa.ColumnElement[bool]
     """What comes behind a place: farther by one column, and even by those before it."""
     values, key = place
     by_key = kept.table.c[KEY]
-    farther = by_key < key if find.descending else by_key > key
-    behind: sa.ColumnElement[bool] = farther
-    for one, value in reversed(list(zip(find.order, values, strict=True))):
+    behind: sa.ColumnElement[bool] = by_key < key if find.descending else by_key > key
+    places = list(zip(find.order, values, strict=True))
+    if places and places[-1][1] is not None:
+        one, value = places.pop()
+        behind = _behind_in_index(kept, one, value, key)
+    for one, value in reversed(places):
         behind = _farther_or_even(kept.table.c[one.column.field], one, value, behind)
     return behind
+
+
+def _behind_in_index(
+    kept: ViewTable, one: OrderedColumn, value: Value, key: str
+) -> sa.ColumnElement[bool]:
+    """Behind by a column and the key, which run alike: an index looks that up, among ties, too."""
+    column: sa.ColumnElement[Any] = kept.table.c[one.column.field]
+    here, there = sa.tuple_(column, kept.table.c[KEY]), sa.tuple_(value, key)
+    if not one.descending:
+        return here > there
+    return sa.or_(here < there, column.is_(None)) if one.column.optional else here < there
 
 
 def _farther_or_even(

@@ -101,7 +101,7 @@ class Registry:
             self._drop(connection, name, known.number)
             return
         if known.state is State.RETIRED:
-            self.names.release(connection, self.log, name, known.number, latest=False)
+            self.names.release(connection, self.log, name, known.number, gone=False)
         values = {"state": known.state.value, "used": known.used}
         row = self._row(name, known.number)
         connection.execute(self.table.update().where(*row).values(values))
@@ -167,7 +167,7 @@ class Registry:
         return found is None or found == State.DROPPED.value
 
     def _drop(self, connection: sa.Connection, name: str, number: int) -> None:
-        self.names.release(connection, self.log, name, number, latest=True)
+        self.names.release(connection, self.log, name, number, gone=True)
         row = self._row(name, number)
         asked = sa.select(self.table.c.tables).where(*row)
         for table in orjson.loads(connection.execute(asked).scalar_one()):

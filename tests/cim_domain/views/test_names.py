@@ -60,7 +60,7 @@ def sqlite(tmp_path: Path) -> Place:
 def postgresql(shared: str) -> Place:
     domain = f"d{uuid4().hex}"
     return Place(
-        lambda log="log", url=shared: SqlViews.postgresql(url, domain, log),
+        lambda log="log", url=shared, **options: SqlViews.postgresql(url, domain, log, **options),
         sa.create_engine(shared, poolclass=sa.pool.NullPool),
         domain,
     )
@@ -254,6 +254,24 @@ async def test_what_others_made_of_a_name_and_may_do_with_it_outlives_a_switch(p
     may = f"SELECT has_table_privilege('{reader}', '{schema}.things_thing', 'SELECT')"
     with postgresql.engine.connect() as connection:
         assert connection.execute(sa.text(may)).scalar_one()
+    await database.close()
+
+
+async def test_who_reads_a_name_for_long_holds_up_no_switch(postgresql, caplog):
+    database, model = postgresql.open(patience=0.1), things(views=(Thing,))
+    await live(database, model, "old")
+    with postgresql.engine.connect() as reading, caplog.at_level(logging.WARNING):
+        for name in ("things_thing", "things_thing_1"):
+            reading.exec_driver_sql(f"SELECT * FROM {postgresql.schema}.{name}")
+        assert await database.switch(await ahead(await database.rebuild(model)))
+    assert "the views of things have no readable name" in caplog.text
+    assert [row["name"] for row in postgresql.read("things_thing")] == ["old"]
+    store = await database.open(model)
+    await keep(store, {"k": Thing(name="new")})
+    assert [row["name"] for row in postgresql.read("things_thing")] == ["new"]
+    rebuilt = await ahead(await ahead(await database.rebuild(model)))
+    assert await database.switch(rebuilt)
+    assert postgresql.names() == ["things_thing", "things_thing_3"]
     await database.close()
 
 
