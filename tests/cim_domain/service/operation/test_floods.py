@@ -30,7 +30,7 @@ STATUS = GetCommandStatus.message_type
 async def test_of_many_large_commands_at_once_each_is_answered(tmp_path: Path) -> None:
     """More than a server keeps for who does not read, unless he is let."""
     subject, note = Subjects("sums").command("tally.add"), "x" * 900_000
-    place = f"{__package__}.servers:SUMS"
+    place = "tests.cim_domain.service.servers:SUMS"
     with service_process(place, data_directory=tmp_path, arguments=("--port", "0")):
         link = await Link.open(load_settings(), name="test", url=find_url(tmp_path))
 
