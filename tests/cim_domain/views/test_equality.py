@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from datetime import UTC, date
 from decimal import Decimal
+from itertools import permutations
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -51,10 +52,8 @@ BATCHES = st.lists(
 )
 
 
-@st.composite
-def conditions(draw: st.DrawFn) -> Condition:
-    """Of any field, with any operator."""
-    name = draw(st.sampled_from(FIELDS))
+def conditions(name: str) -> st.SearchStrategy[Condition]:
+    """With any operator that a field has."""
     of: Field[Any] = field(getattr(Thing, name))
     values = VALUES[name].filter(lambda value: value is not None)
     ways = [
@@ -66,17 +65,21 @@ def conditions(draw: st.DrawFn) -> Condition:
     ]
     if name in {"name", "note"}:
         ways.append(st.builds(of.starts_with, TEXTS))
-    return draw(st.one_of(ways))
+    return st.one_of(ways)
 
 
-@st.composite
-def orders(draw: st.DrawFn) -> list[Ordering]:
-    """Of none to three fields, each in a direction."""
-    found = []
-    for name in draw(st.lists(st.sampled_from(FIELDS), max_size=3, unique=True)):
-        of: Field[Any] = field(getattr(Thing, name))
-        found.append(of.descending() if draw(st.booleans()) else of.ascending())
-    return found
+CONDITIONS = st.lists(st.one_of([conditions(name) for name in FIELDS]), max_size=3)
+OF = {name: field(getattr(Thing, name)) for name in FIELDS}
+ORDERS: st.SearchStrategy[list[Ordering]] = st.lists(
+    st.sampled_from([turn for of in OF.values() for turn in (of.ascending(), of.descending())]),
+    max_size=3,
+    unique_by=lambda one: one.field,
+)
+GROUPS = st.tuples(
+    st.sampled_from(list(OF.values())) | st.sampled_from(list(permutations(OF.values(), 2))),
+    st.sampled_from([OF[name] for name in NUMBERS]),
+)
+"""By one field or two, and the field to sum."""
 
 
 @st.composite
@@ -84,26 +87,17 @@ def questions(draw: st.DrawFn) -> dict[str, Any]:
     filtered = draw(st.lists(st.sampled_from(FIELDS), max_size=2, unique=True))
     equal = st.fixed_dictionaries({name: VALUES[name] for name in filtered})
     return {
-        "where": draw(equal | st.lists(conditions(), max_size=3)),
+        "where": draw(equal | CONDITIONS),
         "text": draw(st.just("") | TEXTS),
-        "order_by": draw(st.none() | st.sampled_from(FIELDS) | orders()),
+        "order_by": draw(st.none() | st.sampled_from(FIELDS) | ORDERS),
         "descending": draw(st.booleans()),
         "limit": draw(st.integers(1, 5)),
         "skip": draw(st.integers(0, 1)),
     }
 
 
-@st.composite
-def groupings(draw: st.DrawFn) -> tuple[Any, Any]:
-    """By one field or two, and the field to sum."""
-    names = draw(st.lists(st.sampled_from(FIELDS), min_size=1, max_size=2, unique=True))
-    by = tuple(field(getattr(Thing, name)) for name in names)
-    of = field(getattr(Thing, draw(st.sampled_from(NUMBERS))))
-    return by if len(by) > 1 else by[0], of
-
-
 Asked = tuple[str, dict[str, Any], tuple[Any, Any]]
-QUESTIONS = st.lists(st.tuples(ORGANIZATIONS, questions(), groupings()), max_size=5)
+QUESTIONS = st.lists(st.tuples(ORGANIZATIONS, questions(), GROUPS), max_size=5)
 
 
 async def answers(
