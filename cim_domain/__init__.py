@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     )
     from cim_domain.identity import caused_id, derived_id
     from cim_domain.model.aggregate import Aggregate, decides, evolves
-    from cim_domain.model.conditions import Condition
-    from cim_domain.model.conditions import field as field
     from cim_domain.model.domain import Domain
+    from cim_domain.model.fields.conditions import Condition
+    from cim_domain.model.fields.conditions import field as field
     from cim_domain.model.interception import Handled, Proceed, intercepts
     from cim_domain.model.messages import Command, Event, Json, Message, Query, upcasts
     from cim_domain.model.metadata import Metadata, Recorded
@@ -76,7 +76,7 @@ _PLACES = {
     "Busy": "cim_domain.errors",
     "CimError": "cim_domain.errors",
     "Command": "cim_domain.model.messages",
-    "Condition": "cim_domain.model.conditions",
+    "Condition": "cim_domain.model.fields.conditions",
     "Conflict": "cim_domain.errors",
     "Counted": "cim_domain.model.view",
     "Domain": "cim_domain.model.domain",
@@ -104,7 +104,7 @@ _PLACES = {
     "decides": "cim_domain.model.aggregate",
     "derived_id": "cim_domain.identity",
     "evolves": "cim_domain.model.aggregate",
-    "field": "cim_domain.model.conditions",
+    "field": "cim_domain.model.fields.conditions",
     "intercepts": "cim_domain.model.interception",
     "projects": "cim_domain.model.projection",
     "reacts": "cim_domain.model.process",

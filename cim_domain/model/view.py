@@ -15,7 +15,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict
 
-from cim_domain.model.conditions import Condition, Field, Ordering, ViewClass
+from cim_domain.model.fields.conditions import Condition, Field, Ordering, ViewClass
 from cim_domain.model.fields.types import column_type, is_text
 from cim_domain.model.mistakes import begin, chosen_name, keep_names, names, note, only_known
 from cim_domain.model.naming import near

@@ -12,7 +12,7 @@ import orjson
 from attrs import field, frozen
 
 from cim_domain.errors import Invalid
-from cim_domain.model.conditions import RANGES, Condition, Field, Operator, Ordering
+from cim_domain.model.fields.conditions import RANGES, Condition, Field, Operator, Ordering
 from cim_domain.model.view import MAX_LIMIT, OrderBy, Scalar, Where
 from cim_domain.views.columns import EXACT, Kind, Value, comparable, escaped, folded
 from cim_domain.views.decimals import Unheld

@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, TypeVar, overload
 
-from cim_domain.model.conditions import Condition, Field, Operator
+from cim_domain.model.fields.conditions import Condition, Field, Operator
 from cim_domain.model.view import Counted, OrderBy, Page, Scalar, Summed, View, Where
 from cim_domain.views.columns import comparable
 from cim_domain.views.criteria import Check, Find, checks, read_find

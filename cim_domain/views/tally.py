@@ -13,7 +13,7 @@ from typing import Any
 from attrs import Factory, define, field
 
 from cim_domain.errors import Failed
-from cim_domain.model.conditions import Field
+from cim_domain.model.fields.conditions import Field
 from cim_domain.model.view import MAX_GROUPS, Counted, Summed
 from cim_domain.views.columns import EXACT, Value
 from cim_domain.views.criteria import asked_column, rank

@@ -12,7 +12,7 @@ from uuid import UUID
 import pytest
 
 from cim_domain.errors import ModelError
-from cim_domain.model.conditions import Condition, Field, field
+from cim_domain.model.fields.conditions import Condition, Field, field
 from cim_domain.testing.views.sample import (
     NOON,
     Colour,

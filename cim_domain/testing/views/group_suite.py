@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from cim_domain.errors import Failed, ModelError
-from cim_domain.model.conditions import Field, Ordering, field
+from cim_domain.model.fields.conditions import Field, Ordering, field
 from cim_domain.model.view import MAX_GROUPS, Counted, OrderBy, Summed
 from cim_domain.testing.views.sample import (
     NOON,

@@ -11,7 +11,7 @@ from typing import Any
 
 from attrs import define, field, frozen
 
-from cim_domain.model.conditions import Operator
+from cim_domain.model.fields.conditions import Operator
 from cim_domain.views.columns import Value, comparable
 from cim_domain.views.criteria import Check, Find, Place, rank
 from cim_domain.views.layout import ViewLayout, unfit

@@ -6,7 +6,7 @@ from typing import Any, Protocol, TypeVar
 
 import sqlalchemy as sa
 
-from cim_domain.model.conditions import Operator
+from cim_domain.model.fields.conditions import Operator
 from cim_domain.model.view import MAX_GROUPS, Page, View
 from cim_domain.views.columns import EXACT, Value
 from cim_domain.views.criteria import Check, Find, OrderedColumn, Place, rank

@@ -18,8 +18,8 @@ from cim_domain.store.port import LogIdentity
 from cim_domain.views.sql.database import SqlViews
 from tests.cim_domain.cli.conftest import Cli, Ran
 from tests.cim_domain.faulty import until
-from tests.cim_domain.service.changing import REACT, READ, SHOP, Shop, forgotten
 from tests.cim_domain.service.conftest import kept_views, postgresql
+from tests.cim_domain.service.versions.changing import REACT, READ, SHOP, Shop, forgotten
 
 __all__ = ["kept_views", "postgresql"]
 

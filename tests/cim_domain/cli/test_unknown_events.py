@@ -8,8 +8,8 @@ import pytest
 
 from cim_domain.nats.connection.link import Link
 from tests.cim_domain.cli.conftest import Cli, Ran
-from tests.cim_domain.service.changing import READ, SHOP, Shop, forgotten, renamed
 from tests.cim_domain.service.conftest import kept_views, postgresql
+from tests.cim_domain.service.versions.changing import READ, SHOP, Shop, forgotten, renamed
 
 __all__ = ["kept_views", "postgresql"]
 

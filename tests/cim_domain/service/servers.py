@@ -109,3 +109,10 @@ async def tallies_at(
             yield Client(service, link, Subjects("sums", prefix))
     finally:
         await link.close()
+
+
+@asynccontextmanager
+async def server_in(directory: Path, port: int = 0) -> AsyncIterator[EmbeddedServer]:
+    options = ServerOptions(data_directory=directory, port=port, sync_always=False)
+    async with EmbeddedServer(options) as server:
+        yield server

@@ -2,24 +2,14 @@
 
 import asyncio
 import shutil
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 
 from cim_domain.nats.jetstream.api import call
-from cim_domain.nats.server.embedded import EmbeddedServer, ServerOptions
 from cim_domain.testing.server import throwaway_server
 from tests.cim_domain.nats.connection.connecting import free_port
-from tests.cim_domain.service.servers import tallies_at
-
-
-@asynccontextmanager
-async def server_in(directory: Path, port: int = 0) -> AsyncIterator[EmbeddedServer]:
-    options = ServerOptions(data_directory=directory, port=port, sync_always=False)
-    async with EmbeddedServer(options) as server:
-        yield server
+from tests.cim_domain.service.servers import server_in, tallies_at
 
 
 async def test_at_another_server_nothing_is_answered_of_the_first(

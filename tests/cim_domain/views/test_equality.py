@@ -13,7 +13,7 @@ from uuid import UUID, uuid4
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cim_domain.model.conditions import Condition, Field, Ordering, field
+from cim_domain.model.fields.conditions import Condition, Field, Ordering, field
 from cim_domain.model.view import Page
 from cim_domain.testing.views.conformance import Colour, Size, Thing, things
 from cim_domain.views.memory.database import MemoryViews

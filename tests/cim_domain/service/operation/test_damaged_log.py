@@ -18,8 +18,7 @@ from cim_domain.projections.runner import ProjectionRunner
 from cim_domain.store.jetstream import JetStreamEvents
 from cim_domain.views.memory import MemoryViews
 from tests.cim_domain.damage import cut, flip
-from tests.cim_domain.service.servers import SUMS
-from tests.cim_domain.service.test_other_log_views import Client, server_in, tallies_at
+from tests.cim_domain.service.servers import SUMS, Client, server_in, tallies_at
 
 S = Subjects("sums")
 

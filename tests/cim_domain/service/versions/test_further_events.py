@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from cim_domain.nats.connection.link import Link
-from tests.cim_domain.service.changing import READ, SHOP, Shop, forgotten
+from tests.cim_domain.service.versions.changing import READ, SHOP, Shop, forgotten
 
 pytestmark = pytest.mark.usefixtures("fresh_modules")
 fresh_modules = pytest.fixture(forgotten)

@@ -8,7 +8,7 @@ import pytest
 from cim_domain.errors import NotFound, Unavailable
 from cim_domain.nats.connection.link import Link
 from tests.cim_domain.faulty import until
-from tests.cim_domain.service.changing import REACT, READ, SHOP, Shop, forgotten, renamed
+from tests.cim_domain.service.versions.changing import REACT, READ, SHOP, Shop, forgotten, renamed
 
 pytestmark = pytest.mark.usefixtures("fresh_modules")
 fresh_modules = pytest.fixture(forgotten)

@@ -15,7 +15,7 @@ from cim_domain.store.jetstream import JetStreamEvents, histories
 from cim_domain.store.memory import MemoryEvents
 from cim_domain.store.port import START, Commit
 from cim_domain.testing.records import commit, event, new_id
-from tests.cim_domain.service.changing import READ, SHOP, Shop, forgotten, renamed
+from tests.cim_domain.service.versions.changing import READ, SHOP, Shop, forgotten, renamed
 
 pytestmark = pytest.mark.usefixtures("fresh_modules")
 fresh_modules = pytest.fixture(forgotten)

@@ -9,7 +9,7 @@ from cim_domain.inspection import causation_of, history_of
 from cim_domain.nats.connection.link import Link
 from cim_domain.store.jetstream import JetStreamEvents
 from tests.cim_domain.faulty import until
-from tests.cim_domain.service.changing import REACT, READ, SHOP, Shop, forgotten, renamed
+from tests.cim_domain.service.versions.changing import REACT, READ, SHOP, Shop, forgotten, renamed
 
 pytestmark = pytest.mark.usefixtures("fresh_modules")
 fresh_modules = pytest.fixture(forgotten)

@@ -20,7 +20,7 @@ from cim_domain.nats.connection.link import Link
 from cim_domain.nats.jetstream.api import call
 from cim_domain.service.service import Service
 from cim_domain.service.settings import ServiceSettings
-from tests.cim_domain.service import shop_after, shop_before
+from tests.cim_domain.service.versions import shop_after, shop_before
 
 SOON = 20.0
 """Seconds within which whatever is waited for comes."""
