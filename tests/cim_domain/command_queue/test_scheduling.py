@@ -273,7 +273,10 @@ LATE = "@at 2200-01-01T00:00:00Z"
         ({"Nats-Schedule": "@at 0000-01-01T00:00:00Z"}, "bad_time"),
         ({"Nats-Schedule": "@at 0001-01-01T00:00:00+14:00"}, "bad_time"),
         ({}, "bad_header"),
-        ({"Nats-Schedule": LATE, "X-Command-ID": str(uuid4())}, "bad_header"),
+        (
+            {"Nats-Schedule": LATE, "X-Command-ID": "8f6c6f78-4c29-4d4e-9b7a-000000000001"},
+            "bad_header",
+        ),
         ({"Nats-Schedule": LATE, "x-organization-id": "acme"}, "bad_header"),
         ({"Nats-Schedule": LATE, "X-Expected-Version": "1, 2"}, "bad_header"),
         ({"Nats-Schedule": LATE, "Nats-Schedule-Target": "schedule.other"}, "bad_header"),
