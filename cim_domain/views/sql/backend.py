@@ -70,11 +70,17 @@ class Backend(Protocol):
     def make_schema(self, connection: Connection) -> None:
         """Make the schema of readable names, unless it is there."""
 
+    def make_view(self, connection: Connection, name: str, selected: str) -> None:
+        """Make a view of the database; where somebody else's may be there, it is refused."""
+
     def replace_view(self, connection: Connection, name: str, selected: str) -> None:
         """Have a view of the database, which is there, show something else."""
 
     def drop_view(self, connection: Connection, name: str) -> None:
         """Drop a view of the database, and what others have made of it."""
+
+    def drop_table(self, connection: Connection, name: str) -> None:
+        """Drop a table, if it is there, and what shows it."""
 
     def shown(
         self, column: ColumnElement[Any], plain: type, document: ColumnElement[str], field: str

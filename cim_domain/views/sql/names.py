@@ -78,7 +78,7 @@ class Names:
                 try:
                     self._point(connection, name, number, kept)
                 except DBAPIError as error:
-                    if not self._backend.is_refused(error):
+                    if not self._is_refused(error):
                         raise
                     logger.warning(
                         "the views of %s have no readable name in the database: %s: see that the"
@@ -105,8 +105,12 @@ class Names:
                     self._backend.drop_view(connection, self._quoted(connection, name))
                     connection.execute(self.table.delete().where(columns.name == name))
             except DBAPIError as error:
-                if gone or not self._backend.is_refused(error):
+                if gone or not self._is_refused(error):
                     raise
+
+    def drop_table(self, connection: sa.Connection, name: str) -> None:
+        """Drop a table, if it is there, with names of it that nobody knows any more."""
+        self._backend.drop_table(connection, name)
 
     def _point(
         self, connection: sa.Connection, name: "_Name", number: int, kept: ViewTable
@@ -131,10 +135,14 @@ class Names:
             selected = _compiled(connection, self._selected(kept))
             quoted = self._quoted(connection, called)
             if known is None:
-                connection.exec_driver_sql(f"CREATE VIEW {quoted} AS {selected}")
+                self._backend.make_view(connection, quoted, selected)
             else:
                 self._backend.replace_view(connection, quoted, selected)
             connection.execute(row)
+
+    def _is_refused(self, error: DBAPIError) -> bool:
+        # A table that is lost is no refusal: all of them are looked for then.
+        return self._backend.is_refused(error) and not self._backend.lacks_table(error)
 
     def _free(self, connection: sa.Connection, name: "_Name") -> str:
         """The plain name, or where somebody has that one, a name that is nobody's."""

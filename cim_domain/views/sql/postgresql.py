@@ -166,6 +166,10 @@ class PostgresqlBackend:
         if connection.execute(there, {"name": self._domain}).one_or_none() is None:
             connection.execute(sa.schema.CreateSchema(self._domain))
 
+    def make_view(self, connection: sa.Connection, name: str, selected: str) -> None:
+        """See `Backend`."""
+        connection.exec_driver_sql(f"CREATE VIEW {name} AS {selected}")
+
     def replace_view(self, connection: sa.Connection, name: str, selected: str) -> None:
         """See `Backend`: rights to it, and what others have made of it, stay if the fields do."""
         try:
@@ -180,6 +184,10 @@ class PostgresqlBackend:
     def drop_view(self, connection: sa.Connection, name: str) -> None:
         """See `Backend`."""
         connection.exec_driver_sql(f"DROP VIEW IF EXISTS {name} CASCADE")
+
+    def drop_table(self, connection: sa.Connection, name: str) -> None:
+        """See `Backend`."""
+        connection.exec_driver_sql(f"DROP TABLE IF EXISTS {name} CASCADE")
 
     def shown(
         self,

@@ -92,7 +92,7 @@ class Registry:
         )
         for made_table in tables:
             # Where the registry was lost and they were not, they are of a generation before.
-            made_table.table.drop(connection, checkfirst=True)
+            self.names.drop_table(connection, made_table.table.name)
             made_table.table.create(connection)
 
     def become(self, connection: sa.Connection, name: str, known: Generation) -> None:
@@ -171,7 +171,7 @@ class Registry:
         row = self._row(name, number)
         asked = sa.select(self.table.c.tables).where(*row)
         for table in orjson.loads(connection.execute(asked).scalar_one()):
-            sa.Table(table, sa.MetaData()).drop(connection, checkfirst=True)
+            self.names.drop_table(connection, table)
         skipped = _at(self.skipped, self.log, name, number)
         connection.execute(self.skipped.delete().where(*skipped))
         dropped = self.table.update().where(*row).values(state=State.DROPPED.value)

@@ -111,6 +111,10 @@ class SqliteBackend:
     def make_schema(self, connection: sa.Connection) -> None:
         """See `Backend`: there is none."""
 
+    def make_view(self, connection: sa.Connection, name: str, selected: str) -> None:
+        """See `Backend`: nobody else has views in this file, but names may have been lost."""
+        self.replace_view(connection, name, selected)
+
     def replace_view(self, connection: sa.Connection, name: str, selected: str) -> None:
         """See `Backend`."""
         self.drop_view(connection, name)
@@ -119,6 +123,10 @@ class SqliteBackend:
     def drop_view(self, connection: sa.Connection, name: str) -> None:
         """See `Backend`: what was made of it finds the next of that name."""
         connection.exec_driver_sql(f"DROP VIEW IF EXISTS {name}")
+
+    def drop_table(self, connection: sa.Connection, name: str) -> None:
+        """See `Backend`: what showed it fails until it shows another one."""
+        connection.exec_driver_sql(f"DROP TABLE IF EXISTS {name}")
 
     def shown(
         self,

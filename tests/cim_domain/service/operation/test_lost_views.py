@@ -48,9 +48,11 @@ def tables_of(engine: sa.Engine) -> set[str]:
 
 
 def drop(engine: sa.Engine, is_lost: Callable[[str], bool]) -> None:
+    # With what shows them under a readable name.
+    cascade = "CASCADE" if engine.dialect.name == "postgresql" else ""
     with engine.begin() as connection:
         for table in filter(is_lost, sa.inspect(connection).get_table_names()):
-            connection.exec_driver_sql(f"DROP TABLE {table}")
+            connection.exec_driver_sql(f"DROP TABLE {table} {cascade}")
 
 
 async def total(client: Client, name: str, at: int = 0) -> Any:
