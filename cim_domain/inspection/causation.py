@@ -47,8 +47,11 @@ class CausingCommand:
 
     @property
     def actor_id(self) -> str | None:
-        """Who did it, by the word of the client that sent it, or the first before it."""
-        return self.events[0].record.metadata.actor_id
+        """Who did it, by the word of the client that sent it, or the first before it.
+
+        None where it led to no events, which would tell.
+        """
+        return self.events[0].record.metadata.actor_id if self.events else None
 
 
 def causation(

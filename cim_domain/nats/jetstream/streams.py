@@ -6,7 +6,7 @@ from typing import Any
 from attrs import frozen
 
 from cim_domain.errors import ConfigurationError
-from cim_domain.nats.connection.requests import Requests
+from cim_domain.nats.connection.requests import NoAnswer, Requests
 from cim_domain.nats.jetstream.api import STREAM_NOT_FOUND, ApiError, call
 
 NAME_IN_USE = 10058
@@ -84,7 +84,12 @@ async def ensure_stream(
                     f"the stream {definition.name} could not be created: {error.description}"
                 ) from error
             # Another instance was quicker; what it made is checked like any other.
-            actual = await stream_config(requests, definition.name) or {}
+            actual = await stream_config(requests, definition.name)
+            if actual is None:
+                raise NoAnswer(
+                    f"the stream {definition.name} is being made, and not all servers know of it",
+                    code="no_responders",
+                ) from error
         else:
             return
     differences = definition.differences(actual)

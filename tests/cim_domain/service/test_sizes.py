@@ -90,7 +90,7 @@ async def test_a_reply_that_is_too_large_for_it_is_an_error_in_its_place(bench: 
     assert reply["error"]["code"] == "too_large"
     # It is not what was sent that is too large.
     assert reply["error"]["details"]["part"] == "answer"
-    assert reply["error"]["details"]["size"] > 4 * len(long)
+    assert reply["error"]["details"]["bytes"] > 4 * len(long)
     assert "ask for less" in reply["error"]["message"]
     await bench.serves()
 
