@@ -19,7 +19,7 @@ from cim_domain.client.queue_protocol import (
 from cim_domain.client.requests import headers_of, own_headers, without_outcome
 from cim_domain.command_queue.status_requests import NOT_SCHEDULED, CancelCommand, GetCommandStatus
 from cim_domain.command_queue.stream import schedule_headers
-from cim_domain.errors import Conflict, Invalid, NotFound
+from cim_domain.errors import Busy, Conflict, Invalid, NotFound, Rejected, Unavailable
 from cim_domain.identity import canonical_id, fresh_id
 from cim_domain.model.messages import Command
 from cim_domain.nats.connection.requests import NoAnswer
@@ -204,7 +204,11 @@ class SubmittingClient(MessagingClient):
 
         Where no service is there to ask, it stays unknown.
         """
-        standing = await self._standing_now(command_id, **who)
+        try:
+            standing = await self._standing_now(command_id, **who)
+        except Rejected:
+            # Who may schedule need not be allowed to ask.
+            return
         if standing is not None and standing.final:
             raise Conflict(
                 f"a command with the id {command_id} was {standing.state} before: schedule this one"
@@ -217,7 +221,7 @@ class SubmittingClient(MessagingClient):
         """How a command stands, if that is known, and somebody is there to say it."""
         try:
             return await self.status(command_id, **who)
-        except (NotFound, NoAnswer):
+        except (NotFound, Busy, Unavailable):
             return None
 
     async def _store(

@@ -16,12 +16,15 @@ from cim_domain.nats.jetstream.subscriber import Received
 from cim_domain.wire.codec import (
     COMMAND_ID,
     EVENT_ID,
+    EXPECTED_VERSION,
     MESSAGE_ID,
     bad_header,
     read_time,
+    whole_number,
     write_time,
 )
 from cim_domain.wire.header_names import check_names
+from cim_domain.wire.own_metadata import read_own_metadata
 
 SCHEDULE = "Nats-Schedule"
 TARGET = "Nats-Schedule-Target"
@@ -85,6 +88,8 @@ def schedule_problem(
     """
     try:
         check_names(headers)
+        read_own_metadata(headers)
+        whole_number(headers, EXPECTED_VERSION)
         _check_scheduled(headers, command_id, submissions)
     except Invalid as error:
         return error

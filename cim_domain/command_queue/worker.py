@@ -66,6 +66,14 @@ Execute = Callable[[CommandRequest], Awaitable[Outcome]]
 """Carries out a command of the domain."""
 
 
+FirstOutcome = Callable[[CommandRequest], Awaitable[Outcome | None]]
+"""What came of a command when it was carried out before, if that is known."""
+
+
+async def _unknown_outcome(_: CommandRequest) -> Outcome | None:
+    return None
+
+
 class QueueWorker:
     """Works off the queue of stored commands."""
 
@@ -79,7 +87,12 @@ class QueueWorker:
         dead_letters: DeadLetters,
         retries: Retries,
         clock: Clock = utc_now,
+        first_outcome: FirstOutcome = _unknown_outcome,
     ) -> None:
+        """`first_outcome` tells what came of a command that may have been carried out before."""
+        self._first_outcome = first_outcome
+        self._unsure: set[int] = set()
+        """The sequences of those that were begun here, and may have been done."""
         self._domain = domain
         self._link = link
         self._subjects = subjects
@@ -152,8 +165,15 @@ class QueueWorker:
     async def _carry_out(self, received: Received, metadata: Metadata) -> Outcome:
         request = read_command(self._domain, metadata, received.headers, received.data)
         outcome = await self._execute(request)
+        again = received.deliveries > 1 or received.sequence in self._unsure
+        if outcome.error is not None and again:
+            # An interceptor refuses before it is seen that the command was done, and that only the
+            # acknowledgement is missing.
+            outcome = await self._first_outcome(request) or outcome
         if outcome.error is not None and not is_final(outcome.error):
+            self._unsure.add(received.sequence)
             raise outcome.error
+        self._unsure.discard(received.sequence)
         standing = CommandStatus.done(
             outcome, metadata.message_id, received.deliveries, request.digest
         )

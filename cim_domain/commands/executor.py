@@ -94,6 +94,19 @@ class Executor:
         finally:
             self._deadlines.remove(work)
 
+    async def first_outcome(self, request: CommandRequest) -> Outcome | None:
+        """What came of a command when it was carried out before; None: that is not known.
+
+        Looked up in the log and in what is kept, whatever is in memory. Raises `RequestError`.
+        """
+        model = self._domain.aggregate_of(type(request.command))
+        aggregate_id = request.metadata.aggregate_id or ""
+        known = LoadedAggregate(model.initial)
+        known = await self._repository.reload(model, aggregate_id, known)
+        answers = await find_answers(self._store, self._refusals, known, [request], {}, ())
+        answer = answers.get(request.metadata.message_id)
+        return None if answer is None else answer.to(request)
+
     async def idle(self) -> None:
         """Wait until no command is waiting or being carried out."""
         while self._lanes:

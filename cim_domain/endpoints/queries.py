@@ -193,14 +193,16 @@ class Answerer:
             whole_number(headers, MIN_SEQUENCE)
             asked = read_message(own.query, data or b"{}")
             metadata = query_metadata(message_type, headers, fresh_id, self._clock)
-            async with self._own_turns:
-                return await self._intercepted(asked, metadata, lambda: _own(own, asked, metadata))
+            return await self._intercepted(
+                asked, metadata, lambda: self._in_turn(own, asked, metadata)
+            )
         finally:
             self._own_in_flight -= 1
 
-
-async def _own(own: OwnQuery, query: Query, metadata: Metadata) -> Reply:
-    return Reply(orjson.dumps(await own.answer(query, metadata.organization_id)), {})
+    async def _in_turn(self, own: OwnQuery, query: Query, metadata: Metadata) -> Reply:
+        async with self._own_turns:
+            answered = await own.answer(query, metadata.organization_id)
+        return Reply(orjson.dumps(answered), {})
 
 
 class QueryHandler:

@@ -177,7 +177,7 @@ def _whole(letter: StoredLetter) -> DeadLetter:
             f"letter {letter.sequence} holds {len(letter.letter.data)} of the {letter.cut_from}"
             " bytes of its message, for which there was no room: send it again from where it came",
             code="letter_cut",
-            details={"kept": len(letter.letter.data), "size": letter.cut_from},
+            details={"kept": len(letter.letter.data), "bytes": letter.cut_from},
         )
     if letter.headers_cut_from is not None:
         raise Failed(

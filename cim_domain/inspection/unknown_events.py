@@ -6,9 +6,10 @@ is there first.
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from attrs import define, evolve, field, frozen
+from pydantic import AliasChoices, AliasPath
 from pydantic_core import from_json
 
 from cim_domain.errors import Failed, Outdated
@@ -19,6 +20,9 @@ from cim_domain.model.messages import Event
 from cim_domain.model.metadata import Metadata
 from cim_domain.model.records import EventRecord
 from cim_domain.store.port import EventStore
+
+MANY_FIELDS = 50
+"""So many names of fields of one type are told at most."""
 
 NEWEST = 10_000
 """So many of the newest events are read at the first look; at later ones, those that came since."""
@@ -143,7 +147,8 @@ class LogExamination:
             self._unreadable[metadata.message_type] = evolve(found, count=found.count + 1)
         else:
             if ignored := _ignored(event, record):
-                self._ignored.setdefault(metadata.message_type, set()).update(ignored)
+                told = self._ignored.setdefault(metadata.message_type, set())
+                told.update(sorted(ignored)[: max(0, MANY_FIELDS - len(told))])
             own = self._is_under_its_key(event, metadata)
             if own is not None:
                 self._ids.setdefault(type(event), Counter())[own] += 1
@@ -190,13 +195,21 @@ def _ignored(event: Event, record: EventRecord) -> set[str]:
         return set()
     if cls.model_config.get("extra") != "ignore":
         return set()
-    known = {*cls.model_fields}
-    known |= {
-        one.validation_alias
-        for one in cls.model_fields.values()
-        if isinstance(one.validation_alias, str)
-    }
+    known = {*cls.model_fields, *cls.model_computed_fields}
+    for one in cls.model_fields.values():
+        known.update(_names(one.validation_alias))
+    known.update(one.alias for one in cls.model_computed_fields.values() if one.alias)
     return {*from_json(record.data)} - known
+
+
+def _names(alias: str | AliasChoices | AliasPath | None) -> Iterator[str]:
+    if isinstance(alias, str):
+        yield alias
+    elif isinstance(alias, AliasPath):
+        yield str(alias.path[0])
+    elif isinstance(alias, AliasChoices):
+        for choice in alias.choices:
+            yield from _names(choice)
 
 
 def _events(count: int) -> str:

@@ -114,7 +114,7 @@ class ProjectionRunner:
     @property
     def readable(self) -> bool:
         """Whether queries have views to read: these, or those of the version before."""
-        return self._readable.reads is not None
+        return self._readable.reads is not None and self._readable.refusal is None
 
     def reader(self, organization_id: str | None) -> Views:
         """The views as queries may read them.
@@ -183,11 +183,13 @@ class ProjectionRunner:
         self._ending = True
         self._wake.set()
         if self._task is not None:
-            await asyncio.wait([self._task], timeout=STOPPING)
-            # Only where the log, the views or the dead letters do not answer.
-            self._task.cancel()
-            await asyncio.wait([self._task])
-            self._task = None
+            task, self._task = self._task, None
+            try:
+                await asyncio.wait([task], timeout=STOPPING)
+            finally:
+                # Only where the log, the views or the dead letters do not answer.
+                task.cancel()
+            await asyncio.wait([task])
         try:
             async with asyncio.timeout(STOPPING):
                 await self.save()

@@ -24,6 +24,9 @@ MAX_SKIP = 1_000_000
 MAX_VALUES = 10_000
 """So many values may be asked for in one question: databases count the parameters."""
 
+MAX_CONDITIONS = 200
+"""Of one question; databases take more, but none takes any number."""
+
 MAX_ORDER = 8
 """By so many fields views may be ordered."""
 
@@ -120,6 +123,8 @@ def checks(layout: ViewLayout, where: Where) -> tuple[Check, ...]:
             found.extend(_checks(column, condition))
         except ValueError as error:
             raise layout.wrong(f"{condition.field} {condition.operator}: {error}") from error
+    if len(found) > MAX_CONDITIONS:
+        raise layout.wrong(f"{len(found)} conditions are asked for, more than {MAX_CONDITIONS}")
     several = sum(len(one.value) for one in found if one.operator is Operator.ONE_OF)
     if several > MAX_VALUES:
         raise layout.wrong(f"{several} values are asked for, more than {MAX_VALUES}")

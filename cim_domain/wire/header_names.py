@@ -73,6 +73,9 @@ def _problem(names: tuple[str, ...]) -> tuple[str, str] | None:
     """The known header that does not come as it should, and what is wrong with it."""
     for name in names:
         known = name if name.startswith(META) else _meant(name)
+        if " " in name and _NO_PART.sub("", name.lower()).startswith(META.lower()):
+            # Who reads headers drops such a name, and it would count for nothing.
+            return META + "*", "is spelled differently: there is a blank in the name"
         if known is None:
             continue
         if name != known:

@@ -24,7 +24,7 @@ LONGEST_VALUE = 512
 LARGEST = 4096
 """Characters of all names and values together."""
 
-_ACTOR = re.compile(rf"[!-~]{{1,{LONGEST_ACTOR}}}")
+_ACTOR = re.compile(rf"[!-+\--~]{{1,{LONGEST_ACTOR}}}")
 _NAME = re.compile(rf"[A-Za-z0-9](?:[A-Za-z0-9-]{{0,{LONGEST_NAME - 1}}})")
 _VALUE = re.compile(rf"[!-~](?:[ -~]{{0,{LONGEST_VALUE - 2}}}[!-~])?")
 _ALL = f"{META}*"
@@ -67,7 +67,8 @@ def read_own_metadata(headers: Mapping[str, str]) -> OwnMetadata:
             raise bad_header(name, f"expected the name {ACTOR_ID}")
     if actor_id is not None and not _ACTOR.fullmatch(actor_id):
         raise bad_header(
-            ACTOR_ID, f"expected 1 to {LONGEST_ACTOR} printable ASCII characters, and no blanks"
+            ACTOR_ID,
+            f"expected 1 to {LONGEST_ACTOR} printable ASCII characters, no blanks or commas",
         )
     return OwnMetadata(actor_id, MappingProxyType(_bounded(meta)) if meta else _NOTHING)
 

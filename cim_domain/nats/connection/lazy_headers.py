@@ -36,10 +36,17 @@ class LazyHeaders(Mapping[str, str]):
         return tuple(name for name, _ in lines_in(lines))
 
     def combined(self) -> dict[str, str]:
-        """With all values of what came several times in one, as HTTP joins them."""
+        """With all values of what came several times in one, as HTTP joins them.
+
+        They are under the name and ``~2`` as well, which tells them from one value with a comma.
+        """
         found: dict[str, str] = {}
         for name, value in lines_in(self.lines):
-            found[name] = f"{found[name]}, {value}" if name in found else value
+            if name in found:
+                found[name] = f"{found[name]}, {value}"
+                found[f"{name}~2"] = ""
+            else:
+                found[name] = value
         return found
 
     def __getitem__(self, name: str) -> str:

@@ -148,10 +148,10 @@ class Subscriber:
     async def stop(self) -> None:
         """Take nothing new, hand back what was not begun, and return when the rest is handled."""
         self._stopping.set()
-        await _end(*self._running)
-        for queue in tuple(self._queues.values()):
-            await self._hand_back(queue)
         try:
+            await _end(*self._running)
+            for queue in tuple(self._queues.values()):
+                await self._hand_back(queue)
             while self._tasks:
                 await asyncio.wait(self._tasks)
         finally:

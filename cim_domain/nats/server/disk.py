@@ -6,6 +6,7 @@ could not write is started again when there is room.
 """
 
 import os
+import re
 from pathlib import Path
 
 from attrs import define, field
@@ -15,8 +16,9 @@ from cim_domain.nats.server.directory import DataDirectory
 _SPOILING = 1024 * 1024
 """Bytes, with fewer of which left a write may have failed."""
 
-_FAILED = b"failed to store a msg"
-"""What the server writes into its log then, if that can still be written."""
+_FAILED = re.compile(rb"failed to store a msg[^\n]*(no space left|quota exceeded)", re.IGNORECASE)
+"""What the server writes into its log then, if that can still be written. A stream that is damaged
+is told alike, but for the reason, and no new start mends it."""
 
 _LITTLE = 4
 """So many times the reserve is little."""
@@ -64,7 +66,7 @@ class Disk:
         """See whether a write has failed; whether the server is to be started again now."""
         free = self.free
         self.spoiled = self.spoiled or free < _SPOILING or self._has_failed()
-        return self.spoiled and free >= self._reserve
+        return self.spoiled and free >= max(self._reserve, _SPOILING)
 
     def _has_failed(self) -> bool:
         log, size = self._directory.log, self._directory.log_size()
@@ -74,7 +76,7 @@ class Disk:
             return False
         with log.open("rb") as file:
             file.seek(start)
-            return _FAILED in file.read(size - start)
+            return _FAILED.search(file.read(size - start)) is not None
 
     def _told(self, free: int) -> str:
         path: Path = self._directory.path

@@ -84,7 +84,9 @@ class Joining:
         subject = control_subject(ServiceVerb.INFO, self._service, None)
         try:
             await self._link.requests.many(subject, b"", self._is_other, timeout=OTHERS_ANSWER)
-        except NoAnswer:
+        except NoAnswer as error:
+            if error.code == "disconnected":
+                raise
             return False
         return True
 

@@ -252,7 +252,7 @@ def _of_answer(error: RequestError) -> RequestError:
     """What kept an answer from being sent, as whoever asked can use it: he has sent little."""
     if error.code != "too_large":
         return error
-    size, limit = error.details.get("size"), error.details.get("limit")
+    size, limit = error.details.get("bytes"), error.details.get("limit")
     return Failed(
         f"the answer has {size} bytes, and a reply may have {limit}: ask for less at once, such as"
         " a page with a smaller limit",

@@ -48,6 +48,7 @@ class CommandQueue(Part):
             here.dead_letters,
             here.retries,
             here.clock,
+            self._write_side.executor.first_outcome,
         )
         await self._worker.start()
 

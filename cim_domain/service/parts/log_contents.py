@@ -80,10 +80,9 @@ class LogContents(Part):
         began = clock()
         try:
             found = await self._examination.look()
-        except RequestError:
-            self._due = clock() + _AGAIN
-            raise
-        self._due = clock() + _SHARE * (clock() - began)
+        finally:
+            # A look that fails after a long time must not be made again at once.
+            self._due = clock() + max(_AGAIN, _SHARE * (clock() - began))
         for about, sentence in {**found.problems, **found.hints}.items():
             if about not in self._told:
                 self._told.add(about)

@@ -1,5 +1,6 @@
 """The read side of a service: its views, and a runner for each projection."""
 
+import asyncio
 from collections.abc import Iterable, Mapping
 from functools import partial
 
@@ -97,6 +98,8 @@ class Projections(Part):
         return {f"projection.{name}": builder for name, builder in self._builders.items()}
 
     async def _end(self, runners: Iterable[ProjectionRunner]) -> None:
-        for runner in runners:
-            await runner.stop()
-        await self._database.close()
+        try:
+            # Side by side: each may wait for views that do not answer.
+            await asyncio.gather(*(runner.stop() for runner in runners))
+        finally:
+            await self._database.close()

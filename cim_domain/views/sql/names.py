@@ -105,8 +105,12 @@ class Names:
                     self._backend.drop_view(connection, self._quoted(connection, name))
                     connection.execute(self.table.delete().where(columns.name == name))
             except DBAPIError as error:
-                if gone or not self._is_refused(error):
+                if not self._is_refused(error):
                     raise
+                if gone:
+                    # Whatever lies there is not ours to drop; what it shows of ours goes all the
+                    # same, with the table.
+                    connection.execute(self.table.delete().where(columns.name == name))
 
     def drop_table(self, connection: sa.Connection, name: str) -> None:
         """Drop a table, if it is there, with names of it that nobody knows any more."""
@@ -118,11 +122,12 @@ class Names:
         """Have a name show a generation, unless it does."""
         columns = self.table.c
         at = [columns[field] == value for field, value in name.columns.items()]
-        known = connection.execute(sa.select(columns.name, columns.shows).where(*at)).one_or_none()
-        if known is not None and known.shows == number:
-            return
         # What fails here must not undo what the transaction is about.
         with connection.begin_nested():
+            asked = sa.select(columns.name, columns.shows).where(*at)
+            known = connection.execute(asked).one_or_none()
+            if known is not None and known.shows == number:
+                return
             self._backend.make_schema(connection)
             if known is None:
                 called = self._free(connection, name)

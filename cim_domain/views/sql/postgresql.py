@@ -39,7 +39,7 @@ _CANCEL_SECONDS = 2
 _LEAST = 5.0
 
 _OTHER_COLUMNS = {"42P16"}
-_REFUSED = ("42", "3F", "55P03")
+_REFUSED = ("42", "3F", "55P03", "40P01", "57014")
 """No right, a name that somebody has, no schema; or somebody reads there all the time."""
 
 _SHOWN: Mapping[type, sa.types.TypeEngine[Any]] = {
@@ -220,12 +220,15 @@ class PostgresqlBackend:
 
     def interrupt(self, thread: int) -> None:
         """See `Backend`."""
-        self._by_thread[thread].cancel_safe(timeout=_CANCEL_SECONDS)
+        # It may be about to connect: who gives it up comes again.
+        if (connection := self._by_thread.get(thread)) is not None:
+            connection.cancel_safe(timeout=_CANCEL_SECONDS)
 
     def cut(self, thread: int) -> None:
         """See `Backend`: the driver waits for the socket, and learns that it has ended."""
-        with socket.socket(fileno=os.dup(self._by_thread[thread].fileno())) as connection:
-            connection.shutdown(socket.SHUT_RDWR)
+        if (known := self._by_thread.get(thread)) is not None:
+            with socket.socket(fileno=os.dup(known.fileno())) as connection:
+                connection.shutdown(socket.SHUT_RDWR)
 
     def forget(self, thread: int) -> None:
         """See `Backend`: the next who asks for it gets another one."""

@@ -75,6 +75,8 @@ class Registry:
     ) -> None:
         """Note a new generation and make its tables."""
         names = [made_table.table.name for made_table in tables]
+        # Where the registry was lost and the names were not, they are of a generation before.
+        self.names.release(connection, self.log, name, made.number, gone=True)
         connection.execute(
             self.table.insert().values(
                 log=self.log,
@@ -91,7 +93,6 @@ class Registry:
             )
         )
         for made_table in tables:
-            # Where the registry was lost and they were not, they are of a generation before.
             self.names.drop_table(connection, made_table.table.name)
             made_table.table.create(connection)
 

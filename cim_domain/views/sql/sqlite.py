@@ -152,7 +152,8 @@ class SqliteBackend:
 
     def interrupt(self, thread: int) -> None:
         """See `Backend`."""
-        self._by_thread[thread].interrupt()
+        if (connection := self._by_thread.get(thread)) is not None:
+            connection.interrupt()
 
     def cut(self, thread: int) -> None:
         """See `Backend`: there is nobody else who would have to answer."""

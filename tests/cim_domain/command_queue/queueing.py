@@ -69,6 +69,7 @@ async def worker(
     execute: Execute,
     ack_wait: float = 30.0,
     attempts: int = 5,
+    **more: Any,
 ) -> AsyncIterator[QueueWorker]:
     """Works on the queue, whose streams exist, until the block ends."""
     runner = QueueWorker(
@@ -79,6 +80,7 @@ async def worker(
         StatusStore(Bucket(link, subjects.outcome_bucket)),
         StreamDeadLetters(link, subjects.dead_letter_stream, subjects.dead_letter_root),
         Retries(ack_wait=ack_wait, attempts=attempts),
+        **more,
     )
     await runner.start()
     yield runner

@@ -184,6 +184,30 @@ async def test_what_the_service_itself_could_not_do_uses_up_no_attempt(
     assert await letters(link, subjects) == []
 
 
+async def test_one_that_was_done_is_accepted_whatever_refuses_it_when_it_comes_again(
+    queue: None, settings: NatsSettings, client: DomainClient, link: Link, subjects: Subjects
+) -> None:
+    carried_out = executor(link, subjects)
+    done = False
+
+    async def execute(request: CommandRequest) -> Outcome:
+        # As with an interceptor that counts, and a worker that is lost before it tells the outcome.
+        nonlocal done
+        if done:
+            return Outcome.refused(Rejected("tally.too_many", "no more"), request.metadata)
+        assert (await carried_out.execute(request)).error is None
+        done = True
+        return Outcome.refused(Unavailable("the connection is lost"), request.metadata)
+
+    stored = await client.submit(ADD, {"name": "a"})
+    async with worker(link, subjects, execute, first_outcome=carried_out.first_outcome):
+        await consumed(link, subjects)
+    async with service_on(settings):
+        standing = await client.wait_for(stored.command_id, timeout=SOON)
+    assert standing.state == "accepted"
+    assert await totals(client) == ["a"]
+
+
 async def consumed(link: Link, subjects: Subjects) -> None:
     """Return once nothing is in the queue; asked at the server's own pace."""
     async with asyncio.timeout(SOON):

@@ -72,7 +72,7 @@ async def ask(answerer: Answerer, message_type: str, **fields: object) -> Reply:
 @pytest.mark.parametrize(
     ("message_type", "fields", "told"),
     [
-        ("day.by_name", {"name": 5}, "DayView: name ==: "),
+        ("day.by_name", {"name": 70707}, "DayView: name ==: "),
         ("day.by_day", {"day": "2025-02-30"}, "DayView: day >=: "),
     ],
 )

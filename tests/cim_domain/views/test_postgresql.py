@@ -223,13 +223,13 @@ async def test_who_waits_no_longer_has_the_database_wait_no_longer(url: str) -> 
     while await active(url) < 3:  # noqa: ASYNC110 - the server announces nothing
         await asyncio.sleep(0)
     # Looks, and what projections do, have threads of their own.
-    async with asyncio.timeout(40):
+    async with asyncio.timeout(15):
         assert await read_up_to(store) == 1
         await keep(store, {"b": Thing(name="b")})
     for one in asked:
         one.cancel()
     await asyncio.wait(asked)
-    async with asyncio.timeout(40):
+    async with asyncio.timeout(15):
         assert await names(store) == ["a", "b"]
         while await active(url):  # noqa: ASYNC110 - the server announces nothing
             await asyncio.sleep(0)
