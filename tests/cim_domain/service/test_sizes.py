@@ -92,6 +92,7 @@ async def test_a_reply_that_is_too_large_for_it_is_an_error_in_its_place(bench: 
     assert reply["error"]["details"]["part"] == "answer"
     assert reply["error"]["details"]["bytes"] > 4 * len(long)
     assert "ask for less" in reply["error"]["message"]
+    assert f"has {reply['error']['details']['bytes']} bytes" in reply["error"]["message"]
     await bench.serves()
 
 

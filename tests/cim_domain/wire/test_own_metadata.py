@@ -3,6 +3,7 @@
 import pytest
 
 from cim_domain.errors import Invalid
+from cim_domain.wire.header_names import check_names
 from cim_domain.wire.own_metadata import OwnMetadata, read_own_metadata
 
 
@@ -63,3 +64,15 @@ def test_a_client_sends_none_of_it() -> None:
         OwnMetadata(meta={"a b": "1"}).headers()
     with pytest.raises(Invalid, match="X-Actor-ID"):
         OwnMetadata("").headers()
+
+
+def test_an_actor_has_no_comma_which_would_be_two_values() -> None:
+    with pytest.raises(Invalid, match="no blanks or commas"):
+        read_own_metadata({"X-Actor-ID": "cn=ann,ou=acme"})
+
+
+@pytest.mark.parametrize("name", ["X-Meta- Request", "X-Meta -Request", "x-meta- request"])
+def test_a_name_with_a_blank_is_not_dropped_without_a_word(name: str) -> None:
+    with pytest.raises(Invalid) as refused:
+        check_names({name: "7"})
+    assert refused.value.code == "bad_header"
